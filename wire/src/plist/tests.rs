@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, clippy::arithmetic_side_effects, reason = "small numbers of test data")]
+
 use proptest::prelude::*;
 
 use super::*;
