@@ -18,7 +18,10 @@ pub const MAX_FRAME: usize = 256 << 20;
 /// What DeviceLink frames may look like at most: 256 MiB, depth 64, four million expanded nodes (spec 1.2).
 #[must_use]
 pub fn limits() -> Limits {
-    Limits::default().bytes(MAX_FRAME).depth(64).nodes(4_000_000)
+    Limits::default()
+        .with_bytes(MAX_FRAME)
+        .with_depth(64)
+        .with_nodes(4_000_000)
 }
 
 /// How a frame's property list is written.
@@ -202,10 +205,18 @@ impl Message {
             Self::PurgeDiskSpace { .. } => "DLMessagePurgeDiskSpace",
             Self::ContentsOfDirectory { .. } => "DLContentsOfDirectory",
             Self::CreateDirectory { .. } => "DLMessageCreateDirectory",
-            Self::MoveItems { naming: Naming::Items, .. } => "DLMessageMoveItems",
-            Self::MoveItems { naming: Naming::Files, .. } => "DLMessageMoveFiles",
-            Self::RemoveItems { naming: Naming::Items, .. } => "DLMessageRemoveItems",
-            Self::RemoveItems { naming: Naming::Files, .. } => "DLMessageRemoveFiles",
+            Self::MoveItems {
+                naming: Naming::Items, ..
+            } => "DLMessageMoveItems",
+            Self::MoveItems {
+                naming: Naming::Files, ..
+            } => "DLMessageMoveFiles",
+            Self::RemoveItems {
+                naming: Naming::Items, ..
+            } => "DLMessageRemoveItems",
+            Self::RemoveItems {
+                naming: Naming::Files, ..
+            } => "DLMessageRemoveFiles",
             Self::CopyItem { .. } => "DLMessageCopyItem",
             Self::StatusResponse(_) => "DLMessageStatusResponse",
             Self::Disconnect { .. } => "DLMessageDisconnect",
@@ -236,22 +247,52 @@ impl Message {
             Self::DeviceReady | Self::GetFreeDiskSpace => {}
             Self::ProcessMessage(dict) => out.push(Value::Dictionary(dict.clone())),
             Self::Ping(reason) => out.push(text(reason)),
-            Self::DownloadFiles { paths, options, progress } => {
-                out.extend([texts(paths), dictionary(options), percent(*progress), Value::from(0_u64)]);
+            Self::DownloadFiles {
+                paths,
+                options,
+                progress,
+            } => {
+                out.extend([
+                    texts(paths),
+                    dictionary(options),
+                    percent(*progress),
+                    Value::from(0_u64),
+                ]);
             }
-            Self::UploadFiles { options, progress, total } => {
+            Self::UploadFiles {
+                options,
+                progress,
+                total,
+            } => {
                 out.extend([dictionary(options), percent(*progress), Value::from(total.unwrap_or(0))]);
             }
             Self::PurgeDiskSpace { amount, urgency } => out.extend([(*amount).into(), (*urgency).into()]),
             Self::ContentsOfDirectory { path, options } => out.extend([text(path), dictionary(options)]),
-            Self::CreateDirectory { path, options, progress } => {
+            Self::CreateDirectory {
+                path,
+                options,
+                progress,
+            } => {
                 out.extend([text(path), dictionary(options), percent(*progress)]);
             }
-            Self::MoveItems { items, options, progress, .. } => {
-                let pairs = items.iter().map(|(from, to)| (from.clone(), text(to))).collect::<Dictionary>();
+            Self::MoveItems {
+                items,
+                options,
+                progress,
+                ..
+            } => {
+                let pairs = items
+                    .iter()
+                    .map(|(from, to)| (from.clone(), text(to)))
+                    .collect::<Dictionary>();
                 out.extend([Value::Dictionary(pairs), dictionary(options), percent(*progress)]);
             }
-            Self::RemoveItems { paths, options, progress, .. } => {
+            Self::RemoveItems {
+                paths,
+                options,
+                progress,
+                ..
+            } => {
                 out.extend([texts(paths), dictionary(options), percent(*progress)]);
             }
             Self::CopyItem { from, to, progress } => out.extend([text(from), text(to), percent(*progress)]),
@@ -270,7 +311,10 @@ impl Message {
         let name = match elements.next() {
             Some(Value::String(name)) if name.starts_with("DL") => name,
             Some(Value::String(name)) => {
-                return Err(WireError::Unexpected { what: "DeviceLink message", name: WireError::excerpt(&name) });
+                return Err(WireError::Unexpected {
+                    what: "DeviceLink message",
+                    name: WireError::excerpt(&name),
+                });
             }
             Some(_) => return Err(wrong_type("DeviceLink message name", "a string")),
             None => return Err(missing("DeviceLink message name")),
@@ -286,7 +330,9 @@ impl Elements {
     fn into_message(mut self, name: String) -> Result<Message, WireError> {
         Ok(match name.as_str() {
             "DLMessageVersionExchange" => match self.get(1) {
-                Some(Value::String(word)) if word == "DLVersionsOk" => Message::VersionsOk { major: self.unsigned(2, "version")? },
+                Some(Value::String(word)) if word == "DLVersionsOk" => Message::VersionsOk {
+                    major: self.unsigned(2, "version")?,
+                },
                 _ => Message::VersionExchange {
                     major: self.unsigned(1, "major version")?,
                     minor: self.opt_unsigned(2).unwrap_or(0),
@@ -341,7 +387,9 @@ impl Elements {
                 text: self.opt_string(2).unwrap_or_default(),
                 detail: self.take(3).into(),
             }),
-            "DLMessageDisconnect" => Message::Disconnect { reason: self.opt_string(1).filter(|reason| reason != PLACEHOLDER) },
+            "DLMessageDisconnect" => Message::Disconnect {
+                reason: self.opt_string(1).filter(|reason| reason != PLACEHOLDER),
+            },
             _ => Message::Unknown { name, elements: self.0 },
         })
     }
@@ -359,12 +407,22 @@ impl Elements {
                 _ => return Err(wrong_type("DLMessageMoveItems destination", "a string")),
             }
         }
-        Ok(Message::MoveItems { items, options: self.options(2), progress: self.real(3), naming })
+        Ok(Message::MoveItems {
+            items,
+            options: self.options(2),
+            progress: self.real(3),
+            naming,
+        })
     }
 
     fn removes(mut self, naming: Naming) -> Result<Message, WireError> {
         let paths = self.strings(1, "DLMessageRemoveItems")?;
-        Ok(Message::RemoveItems { paths, options: self.options(2), progress: self.real(3), naming })
+        Ok(Message::RemoveItems {
+            paths,
+            options: self.options(2),
+            progress: self.real(3),
+            naming,
+        })
     }
 
     fn get(&self, index: usize) -> Option<&Value> {
@@ -372,7 +430,9 @@ impl Elements {
     }
 
     fn take(&mut self, index: usize) -> Option<Value> {
-        self.0.get_mut(index.checked_sub(1)?).map(|value| std::mem::replace(value, Value::Boolean(false)))
+        self.0
+            .get_mut(index.checked_sub(1)?)
+            .map(|value| std::mem::replace(value, Value::Boolean(false)))
     }
 
     fn string(&mut self, index: usize, what: &'static str) -> Result<String, WireError> {
@@ -411,9 +471,11 @@ impl Elements {
     }
 
     fn unsigned(&self, index: usize, what: &'static str) -> Result<u64, WireError> {
-        self.get(index)
-            .ok_or_else(|| missing(what))
-            .and_then(|value| value.as_unsigned_integer().ok_or_else(|| wrong_type(what, "an integer")))
+        self.get(index).ok_or_else(|| missing(what)).and_then(|value| {
+            value
+                .as_unsigned_integer()
+                .ok_or_else(|| wrong_type(what, "an integer"))
+        })
     }
 
     fn opt_unsigned(&self, index: usize) -> Option<u64> {
@@ -425,7 +487,9 @@ impl Elements {
 /// The low 64 bits are the value (spec 1.4).
 pub(crate) fn integer(value: &Value) -> Option<i64> {
     match value {
-        Value::Integer(integer) => integer.as_signed().or_else(|| integer.as_unsigned().map(u64::cast_signed)),
+        Value::Integer(integer) => integer
+            .as_signed()
+            .or_else(|| integer.as_unsigned().map(u64::cast_signed)),
         _ => None,
     }
 }
@@ -457,7 +521,10 @@ fn percent(progress: Option<f64>) -> Value {
 }
 
 fn wrong_type(what: &str, expected: &'static str) -> WireError {
-    WireError::Type { key: what.to_owned(), expected }
+    WireError::Type {
+        key: what.to_owned(),
+        expected,
+    }
 }
 
 fn missing(what: &str) -> WireError {

@@ -44,40 +44,63 @@ impl fmt::Debug for Message {
             Self::DeviceReady => f.write_str("DeviceReady"),
             Self::ProcessMessage(dict) => f.debug_tuple("ProcessMessage").field(&RedactedDict(dict)).finish(),
             Self::Ping(text) => f.debug_tuple("Ping").field(text).finish(),
-            Self::DownloadFiles { paths, progress, .. } => {
-                f.debug_struct("DownloadFiles").field("paths", paths).field("progress", progress).finish_non_exhaustive()
-            }
-            Self::UploadFiles { progress, total, .. } => {
-                f.debug_struct("UploadFiles").field("progress", progress).field("total", total).finish_non_exhaustive()
-            }
+            Self::DownloadFiles { paths, progress, .. } => f
+                .debug_struct("DownloadFiles")
+                .field("paths", paths)
+                .field("progress", progress)
+                .finish_non_exhaustive(),
+            Self::UploadFiles { progress, total, .. } => f
+                .debug_struct("UploadFiles")
+                .field("progress", progress)
+                .field("total", total)
+                .finish_non_exhaustive(),
             Self::GetFreeDiskSpace => f.write_str("GetFreeDiskSpace"),
-            Self::PurgeDiskSpace { amount, urgency } => {
-                f.debug_struct("PurgeDiskSpace").field("amount", amount).field("urgency", urgency).finish()
-            }
+            Self::PurgeDiskSpace { amount, urgency } => f
+                .debug_struct("PurgeDiskSpace")
+                .field("amount", amount)
+                .field("urgency", urgency)
+                .finish(),
             Self::ContentsOfDirectory { path, .. } => f.debug_tuple("ContentsOfDirectory").field(path).finish(),
-            Self::CreateDirectory { path, progress, .. } => {
-                f.debug_struct("CreateDirectory").field("path", path).field("progress", progress).finish_non_exhaustive()
-            }
-            Self::MoveItems { items, progress, naming, .. } => f
+            Self::CreateDirectory { path, progress, .. } => f
+                .debug_struct("CreateDirectory")
+                .field("path", path)
+                .field("progress", progress)
+                .finish_non_exhaustive(),
+            Self::MoveItems {
+                items,
+                progress,
+                naming,
+                ..
+            } => f
                 .debug_struct("MoveItems")
                 .field("items", items)
                 .field("progress", progress)
                 .field("naming", naming)
                 .finish_non_exhaustive(),
-            Self::RemoveItems { paths, progress, naming, .. } => f
+            Self::RemoveItems {
+                paths,
+                progress,
+                naming,
+                ..
+            } => f
                 .debug_struct("RemoveItems")
                 .field("paths", paths)
                 .field("progress", progress)
                 .field("naming", naming)
                 .finish_non_exhaustive(),
-            Self::CopyItem { from, to, progress } => {
-                f.debug_struct("CopyItem").field("from", from).field("to", to).field("progress", progress).finish()
-            }
+            Self::CopyItem { from, to, progress } => f
+                .debug_struct("CopyItem")
+                .field("from", from)
+                .field("to", to)
+                .field("progress", progress)
+                .finish(),
             Self::StatusResponse(status) => f.debug_tuple("StatusResponse").field(status).finish(),
             Self::Disconnect { reason } => f.debug_struct("Disconnect").field("reason", reason).finish(),
-            Self::Unknown { name, elements } => {
-                f.debug_struct("Unknown").field("name", name).field("elements", &Redacted(&Value::Array(elements.clone()))).finish()
-            }
+            Self::Unknown { name, elements } => f
+                .debug_struct("Unknown")
+                .field("name", name)
+                .field("elements", &Redacted(&Value::Array(elements.clone())))
+                .finish(),
         }
     }
 }

@@ -77,13 +77,21 @@ impl Status {
     /// Success with a detail.
     #[must_use]
     pub fn ok_with(detail: Detail) -> Self {
-        Self { code: OK, text: PLACEHOLDER.to_owned(), detail }
+        Self {
+            code: OK,
+            text: PLACEHOLDER.to_owned(),
+            detail,
+        }
     }
 
     /// Failure with `{}`.
     #[must_use]
     pub fn failed(code: i64, text: impl Into<String>) -> Self {
-        Self { code, text: text.into(), detail: Detail::Empty }
+        Self {
+            code,
+            text: text.into(),
+            detail: Detail::Empty,
+        }
     }
 
     /// Success if nothing failed, else the multi-status form.
@@ -101,18 +109,27 @@ impl Status {
                 (failure.path, Value::Dictionary(entry))
             })
             .collect();
-        Self { code: MULTI_STATUS, text: "Multi status".to_owned(), detail: Detail::Dict(detail) }
+        Self {
+            code: MULTI_STATUS,
+            text: "Multi status".to_owned(),
+            detail: Detail::Dict(detail),
+        }
     }
 
     /// The failed paths of a multi-status answer; empty for any other.
     #[must_use]
     pub fn file_failures(&self) -> Vec<FileFailure> {
-        let (MULTI_STATUS, Detail::Dict(files)) = (self.code, &self.detail) else { return Vec::new() };
+        let (MULTI_STATUS, Detail::Dict(files)) = (self.code, &self.detail) else {
+            return Vec::new();
+        };
         let failure = |(path, value): (&String, &Value)| {
             let entry = value.as_dictionary();
             FileFailure {
                 path: path.clone(),
-                code: entry.and_then(|entry| entry.get("DLFileErrorCode")).and_then(integer).unwrap_or(OTHER),
+                code: entry
+                    .and_then(|entry| entry.get("DLFileErrorCode"))
+                    .and_then(integer)
+                    .unwrap_or(OTHER),
                 text: entry
                     .and_then(|entry| entry.get("DLFileErrorString"))
                     .and_then(Value::as_string)
@@ -185,7 +202,10 @@ pub struct ListedEntry {
 /// Writes a listing: entry name to entry, one level deep, zero-length files included.
 #[must_use]
 pub fn listing(entries: impl IntoIterator<Item = (String, ListedEntry)>) -> Detail {
-    let dict: Dictionary = entries.into_iter().map(|(name, entry)| (name, entry.to_value())).collect();
+    let dict: Dictionary = entries
+        .into_iter()
+        .map(|(name, entry)| (name, entry.to_value()))
+        .collect();
     Some(Value::Dictionary(dict)).into()
 }
 
@@ -193,7 +213,9 @@ pub fn listing(entries: impl IntoIterator<Item = (String, ListedEntry)>) -> Deta
 #[must_use]
 pub fn read_listing(detail: &Detail) -> Vec<(String, ListedEntry)> {
     let Detail::Dict(dict) = detail else { return Vec::new() };
-    dict.iter().filter_map(|(name, value)| Some((name.clone(), ListedEntry::from_value(value)?))).collect()
+    dict.iter()
+        .filter_map(|(name, value)| Some((name.clone(), ListedEntry::from_value(value)?)))
+        .collect()
 }
 
 impl ListedEntry {
@@ -206,7 +228,10 @@ impl ListedEntry {
         let mut entry = Dictionary::new();
         entry.insert("DLFileType".to_owned(), text(word));
         entry.insert("DLFileSize".to_owned(), self.size.into());
-        entry.insert("DLFileModificationDate".to_owned(), Value::Date(Date::from(self.modified)));
+        entry.insert(
+            "DLFileModificationDate".to_owned(),
+            Value::Date(Date::from(self.modified)),
+        );
         Value::Dictionary(entry)
     }
 
@@ -218,7 +243,10 @@ impl ListedEntry {
                 Some("DLFileTypeDirectory") => FileType::Directory,
                 _ => FileType::Unknown,
             },
-            size: entry.get("DLFileSize").and_then(Value::as_unsigned_integer).unwrap_or(0),
+            size: entry
+                .get("DLFileSize")
+                .and_then(Value::as_unsigned_integer)
+                .unwrap_or(0),
             modified: match entry.get("DLFileModificationDate") {
                 Some(Value::Date(date)) => (*date).into(),
                 _ => SystemTime::UNIX_EPOCH,

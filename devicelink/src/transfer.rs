@@ -86,9 +86,15 @@ pub fn put_data(out: &mut BytesMut, data: &[u8]) {
 ///
 /// A `code` of [`CODE_OK`] or [`CODE_DATA`] would mean something else and is sent as [`CODE_NO_ENTRY`].
 pub fn put_failure(out: &mut BytesMut, code: u8, text: &str) {
-    let end = (0..=MAX_TEXT.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    let end = (0..=MAX_TEXT.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
     let text = text.get(..end.unwrap_or(0)).unwrap_or_default();
-    let code = if matches!(code, CODE_OK | CODE_DATA) { CODE_NO_ENTRY } else { code };
+    let code = if matches!(code, CODE_OK | CODE_DATA) {
+        CODE_NO_ENTRY
+    } else {
+        code
+    };
     out.put_u32(u32::try_from(text.len()).map_or(1, |len| len.saturating_add(1)));
     out.put_u8(code);
     out.put_slice(text.as_bytes());
@@ -156,11 +162,27 @@ pub struct Receiver {
 #[derive(Debug)]
 enum State {
     /// Four bytes of a length; `DeviceName`, `HostName` or `BlockLen` of spec 7.3 by what is counted.
-    Length { of: Counted, seen: u8, value: u32 },
-    Name { of: Counted, left: usize, bytes: BytesMut },
-    Code { left: u32 },
-    Data { left: u32 },
-    Text { code: u8, left: u32, text: BytesMut },
+    Length {
+        of: Counted,
+        seen: u8,
+        value: u32,
+    },
+    Name {
+        of: Counted,
+        left: usize,
+        bytes: BytesMut,
+    },
+    Code {
+        left: u32,
+    },
+    Data {
+        left: u32,
+    },
+    Text {
+        code: u8,
+        left: u32,
+        text: BytesMut,
+    },
     Finished,
 }
 
@@ -181,7 +203,10 @@ impl Receiver {
     /// Expects the first name of a batch, or its end.
     #[must_use]
     pub const fn new(direction: Direction) -> Self {
-        Self { direction, state: State::length(Counted::FirstName) }
+        Self {
+            direction,
+            state: State::length(Counted::FirstName),
+        }
     }
 
     /// Is the batch over?
@@ -225,7 +250,14 @@ impl Receiver {
             State::Length { of, seen, value } => {
                 let value = (value << 8) | u32::from(chunk.get_u8());
                 if seen < 3 {
-                    (State::Length { of, seen: seen.saturating_add(1), value }, None)
+                    (
+                        State::Length {
+                            of,
+                            seen: seen.saturating_add(1),
+                            value,
+                        },
+                        None,
+                    )
                 } else {
                     counted(of, value)?
                 }
@@ -242,12 +274,29 @@ impl Receiver {
                 (CODE_OK, 0) => (State::length(Counted::FirstName), Some(Event::EndOk)),
                 (CODE_DATA, 0) => (State::length(Counted::Block), None),
                 (CODE_DATA, left) => (State::Data { left }, None),
-                (code, 0) => (State::length(Counted::FirstName), Some(Event::EndFailed { code, text: String::new() })),
-                (code, left) => (State::Text { code, left, text: BytesMut::new() }, None),
+                (code, 0) => (
+                    State::length(Counted::FirstName),
+                    Some(Event::EndFailed {
+                        code,
+                        text: String::new(),
+                    }),
+                ),
+                (code, left) => (
+                    State::Text {
+                        code,
+                        left,
+                        text: BytesMut::new(),
+                    },
+                    None,
+                ),
             },
             State::Data { left } => {
                 let (part, left) = take(chunk, left);
-                let next = if left == 0 { State::length(Counted::Block) } else { State::Data { left } };
+                let next = if left == 0 {
+                    State::length(Counted::Block)
+                } else {
+                    State::Data { left }
+                };
                 (next, Some(Event::Data(part)))
             }
             State::Text { code, left, mut text } => {
@@ -259,7 +308,11 @@ impl Receiver {
                 }
                 let text = String::from_utf8_lossy(&text).into_owned();
                 // Success with a payload is nothing the protocol knows; the file did end and nothing says it failed.
-                let event = if code == CODE_OK { Event::EndOk } else { Event::EndFailed { code, text } };
+                let event = if code == CODE_OK {
+                    Event::EndOk
+                } else {
+                    Event::EndFailed { code, text }
+                };
                 (State::length(Counted::FirstName), Some(event))
             }
             State::Finished => return Err(TransferError::Finished),
@@ -275,7 +328,9 @@ impl Receiver {
             (Counted::HostName { device }, _) => Some(device),
             (Counted::FirstName | Counted::Block, _) => None,
         };
-        let path = std::str::from_utf8(bytes).map_err(|_| TransferError::NameNotUtf8)?.to_owned();
+        let path = std::str::from_utf8(bytes)
+            .map_err(|_| TransferError::NameNotUtf8)?
+            .to_owned();
         Ok((State::length(Counted::Block), Some(Event::Name { device, path })))
     }
 }
@@ -292,7 +347,14 @@ fn counted(of: Counted, value: u32) -> Result<(State, Option<Event>), TransferEr
             if len > MAX_NAME {
                 return Err(TransferError::NameTooLong { len });
             }
-            (State::Name { of, left: len, bytes: BytesMut::with_capacity(len) }, None)
+            (
+                State::Name {
+                    of,
+                    left: len,
+                    bytes: BytesMut::with_capacity(len),
+                },
+                None,
+            )
         }
     })
 }
@@ -302,4 +364,179 @@ fn take(chunk: &mut Bytes, left: u32) -> (Bytes, u32) {
     let part = chunk.split_to(usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len()));
     let taken = u32::try_from(part.len()).unwrap_or(left);
     (part, left.saturating_sub(taken))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn run(direction: Direction, stream: &[u8], cuts: &[usize]) -> Result<Vec<Event>, TransferError> {
+        let mut receiver = Receiver::new(direction);
+        let mut events: Vec<Event> = Vec::new();
+        let mut rest = Bytes::copy_from_slice(stream);
+        let mut cuts = cuts.iter().copied().cycle();
+        while !rest.is_empty() && !receiver.is_finished() {
+            let at = cuts.next().unwrap_or(rest.len()).clamp(1, rest.len());
+            let mut chunk = rest.split_to(at);
+            while let Some(event) = receiver.feed(&mut chunk)? {
+                match (events.last_mut(), event) {
+                    (Some(Event::Data(so_far)), Event::Data(more)) => {
+                        *so_far = [&so_far[..], &more[..]].concat().into()
+                    }
+                    (_, event) => events.push(event),
+                }
+                if receiver.is_finished() {
+                    break;
+                }
+            }
+        }
+        Ok(events)
+    }
+
+    #[derive(Clone, Debug)]
+    struct File {
+        name: String,
+        data: Vec<u8>,
+        failure: Option<(u8, String)>,
+    }
+
+    fn file() -> impl Strategy<Value = File> {
+        let failure = proptest::option::of((prop_oneof![Just(6_u8), Just(11), 13_u8..], "[ -~]{0,30}"));
+        let data = prop_oneof![prop::collection::vec(any::<u8>(), 0..200), Just(vec![7; DATA_LEN + 1])];
+        ("[a-z/\u{e9}]{1,40}", data, failure).prop_map(|(name, data, failure)| File { name, data, failure })
+    }
+
+    fn encode(direction: Direction, files: &[File]) -> (BytesMut, Vec<Event>) {
+        let (mut out, mut events) = (BytesMut::new(), Vec::new());
+        for File { name, data, failure } in files {
+            let device = (direction == Direction::Upload).then(|| format!("/.ba/{name}"));
+            if let Some(device) = &device {
+                put_name(&mut out, device).unwrap();
+            }
+            put_name(&mut out, name).unwrap();
+            put_data(&mut out, data);
+            events.push(Event::Name {
+                device,
+                path: name.clone(),
+            });
+            if !data.is_empty() {
+                events.push(Event::Data(data.clone().into()));
+            }
+            match failure {
+                None => {
+                    out.put_slice(&END_OK);
+                    events.push(Event::EndOk);
+                }
+                Some((code, text)) => {
+                    put_failure(&mut out, *code, text);
+                    events.push(Event::EndFailed {
+                        code: *code,
+                        text: text.clone(),
+                    });
+                }
+            }
+        }
+        out.put_slice(&END_OF_BATCH);
+        events.push(Event::EndOfBatch);
+        (out, events)
+    }
+
+    proptest! {
+        #[test]
+        fn splitting_the_stream_anywhere_changes_nothing(
+            files in prop::collection::vec(file(), 0..6),
+            cuts in prop::collection::vec(1_usize..5000, 1..20),
+            upload in any::<bool>(),
+        ) {
+            let direction = if upload { Direction::Upload } else { Direction::Download };
+            let (stream, events) = encode(direction, &files);
+            prop_assert_eq!(run(direction, &stream, &cuts).unwrap(), events.clone());
+            prop_assert_eq!(run(direction, &stream, &[stream.len()]).unwrap(), events);
+        }
+
+        #[test]
+        fn decode_never_panics(stream in prop::collection::vec(prop_oneof![Just(0_u8), Just(0), Just(1), any::<u8>()], 0..400)) {
+            let whole = run(Direction::Upload, &stream, &[stream.len().max(1)]);
+            let bytewise = run(Direction::Upload, &stream, &[1]);
+            prop_assert_eq!(whole, bytewise);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_laid_out_as_the_specification_shows() {
+        let mut out = BytesMut::new();
+        put_name(&mut out, "AB").unwrap();
+        put_data(&mut out, b"xyz");
+        put_failure(&mut out, CODE_IO, "I/O error");
+        out.put_slice(&END_OF_BATCH);
+        let wanted = b"\0\0\0\x02AB\0\0\0\x04\x0cxyz\0\0\0\x0a\x0bI/O error\0\0\0\0";
+        assert_eq!(&out[..], wanted);
+    }
+
+    #[test]
+    fn a_data_block_without_bytes_is_skipped() {
+        let stream = b"\0\0\0\x01a\0\0\0\x01\x0c\0\0\0\x01\0\0\0\0\0";
+        let name = Event::Name {
+            device: None,
+            path: "a".to_owned(),
+        };
+        assert_eq!(
+            run(Direction::Download, stream, &[3]).unwrap(),
+            [name, Event::EndOk, Event::EndOfBatch]
+        );
+    }
+
+    #[test]
+    fn a_failure_text_is_drained_whole_and_kept_in_part() {
+        let mut stream = b"\0\0\0\x01a".to_vec();
+        stream.extend(100_001_u32.to_be_bytes());
+        stream.push(CODE_IO);
+        stream.extend([b'x'; 100_000]);
+        stream.extend(END_OF_BATCH);
+        let events = run(Direction::Download, &stream, &[777]).unwrap();
+        let Some(Event::EndFailed { code: CODE_IO, text }) = events.get(1) else {
+            panic!("{events:?}")
+        };
+        assert_eq!(text.len(), MAX_TEXT);
+        assert_eq!(events.last(), Some(&Event::EndOfBatch));
+    }
+
+    #[test]
+    fn a_failure_without_text_and_of_any_code_ends_a_file() {
+        let stream = b"\0\0\0\x01a\0\0\0\x01\x06\0\0\0\0";
+        let events = run(Direction::Download, stream, &[1]).unwrap();
+        assert_eq!(
+            events[1],
+            Event::EndFailed {
+                code: 6,
+                text: String::new()
+            }
+        );
+    }
+
+    #[test]
+    fn a_zero_where_a_block_is_due_aborts_the_batch() {
+        let events = run(Direction::Download, b"\0\0\0\x01a\0\0\0\0", &[9]).unwrap();
+        assert_eq!(events.last(), Some(&Event::Aborted));
+    }
+
+    #[test]
+    fn a_name_above_the_limit_is_refused_before_it_is_read() {
+        let refused = Err(TransferError::NameTooLong { len: 4097 });
+        assert_eq!(run(Direction::Upload, &[0, 0, 0x10, 1], &[4]), refused);
+        let huge = run(Direction::Upload, &[255; 4], &[4]);
+        assert_eq!(huge, Err(TransferError::NameTooLong { len: 0xffff_ffff }));
+        assert_eq!(put_name(&mut BytesMut::new(), ""), Err(TransferError::EmptyName));
+    }
+
+    #[test]
+    fn what_follows_the_end_of_the_batch_is_left_alone() {
+        let mut chunk = Bytes::from_static(b"\0\0\0\0next frame");
+        let mut receiver = Receiver::new(Direction::Upload);
+        assert_eq!(receiver.feed(&mut chunk), Ok(Some(Event::EndOfBatch)));
+        assert_eq!(&chunk[..], b"next frame");
+        assert_eq!(receiver.feed(&mut chunk), Err(TransferError::Finished));
+    }
 }
