@@ -52,7 +52,7 @@ impl PairRecord {
     /// # Errors
     /// [`WireError::Missing`] names the first key that is not there; otherwise those of [`plist::read`].
     pub fn parse(bytes: &[u8]) -> Result<Self, WireError> {
-        Self::from_plist(plist::read(bytes, &Limits::default().bytes(MAX_PAIR_RECORD))?)
+        Self::from_plist(plist::read(bytes, &Limits::default().with_bytes(MAX_PAIR_RECORD))?)
     }
 
     /// Reads a record that is already a property list.
@@ -175,7 +175,9 @@ impl DeviceSide {
     /// # Errors
     /// [`WireError::Type`] or [`WireError::Id`] with the key.
     pub fn from_dict(mut dict: Dictionary) -> Result<Self, WireError> {
-        let private_keys_dropped = PRIVATE.iter().fold(false, |found, key| dict.remove(key).is_some() || found);
+        let private_keys_dropped = PRIVATE
+            .iter()
+            .fold(false, |found, key| dict.remove(key).is_some() || found);
         let mut f = Fields::from_dict(dict);
         Ok(Self {
             host_id: f.opt_text("HostID")?.map(|id| id.parse()).transpose()?,

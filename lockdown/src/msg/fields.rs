@@ -13,7 +13,10 @@ impl Fields {
     pub(crate) fn of(value: Value, what: &'static str) -> Result<Self, WireError> {
         match value {
             Value::Dictionary(dict) => Ok(Self(dict)),
-            _ => Err(WireError::Type { key: what.to_owned(), expected: "a dictionary" }),
+            _ => Err(WireError::Type {
+                key: what.to_owned(),
+                expected: "a dictionary",
+            }),
         }
     }
 
@@ -83,21 +86,31 @@ impl Fields {
 
     /// A whole number between 0 and `max`.
     pub(crate) fn opt_count(&mut self, key: &'static str, max: u64) -> Result<Option<u64>, WireError> {
-        let Some(n) = self.opt_integer(key)? else { return Ok(None) };
+        let Some(n) = self.opt_integer(key)? else {
+            return Ok(None);
+        };
         match u64::try_from(n) {
             Ok(n) if n <= max => Ok(Some(n)),
-            _ => Err(WireError::Invalid { what: key, value: n.unsigned_abs() }),
+            _ => Err(WireError::Invalid {
+                what: key,
+                value: n.unsigned_abs(),
+            }),
         }
     }
 
     /// An array of strings.
     pub(crate) fn opt_texts(&mut self, key: &'static str) -> Result<Option<Vec<String>>, WireError> {
-        let Some(array) = self.0.opt_array(key)? else { return Ok(None) };
+        let Some(array) = self.0.opt_array(key)? else {
+            return Ok(None);
+        };
         let texts = array
             .iter()
             .map(|item| item.as_string().map(str::to_owned))
             .collect::<Option<Vec<_>>>()
-            .ok_or_else(|| WireError::Type { key: key.to_owned(), expected: "an array of strings" })?;
+            .ok_or_else(|| WireError::Type {
+                key: key.to_owned(),
+                expected: "an array of strings",
+            })?;
         self.0.remove(key);
         Ok(Some(texts))
     }
@@ -111,8 +124,14 @@ impl Fields {
                 .map(|item| item.into_dictionary())
                 .collect::<Option<Vec<_>>>()
                 .map(Some)
-                .ok_or_else(|| WireError::Type { key: key.to_owned(), expected: "an array of dictionaries" }),
-            Some(_) => Err(WireError::Type { key: key.to_owned(), expected: "an array" }),
+                .ok_or_else(|| WireError::Type {
+                    key: key.to_owned(),
+                    expected: "an array of dictionaries",
+                }),
+            Some(_) => Err(WireError::Type {
+                key: key.to_owned(),
+                expected: "an array",
+            }),
         }
     }
 

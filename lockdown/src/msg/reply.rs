@@ -4,10 +4,10 @@ use cabled_wire::WireError;
 use cabled_wire::plist::{Dictionary, Value};
 use cabled_wire::secret::SecretBytes;
 
+use super::Message;
 use super::code::LockdownError;
 use super::fields::{Builder, Fields};
 use super::request::{Request, RequestBody};
-use super::Message;
 
 /// One reply frame (spec: lockdown 2).
 #[derive(Clone, Debug, PartialEq)]
@@ -85,7 +85,11 @@ impl ReplyBody {
     /// A refusal with nothing beside the code.
     #[must_use]
     pub fn failed(code: LockdownError) -> Self {
-        Self::Failed { code, detail: None, extended: None }
+        Self::Failed {
+            code,
+            detail: None,
+            extended: None,
+        }
     }
 }
 
@@ -93,7 +97,12 @@ impl Reply {
     /// An answer to `request`, with its `Request` repeated.
     #[must_use]
     pub fn to(request: &Request, body: ReplyBody) -> Self {
-        Self { request: Some(request.name().to_owned()), body, result: None, extra: Dictionary::new() }
+        Self {
+            request: Some(request.name().to_owned()),
+            body,
+            result: None,
+            extra: Dictionary::new(),
+        }
     }
 
     /// A refusal of `request`, with `Request`, `Key`, `Domain` and `Service` repeated as devices do.
@@ -143,10 +152,14 @@ impl ReplyBody {
                 kind: f.text("Type")?,
                 restore_protocol_version: f.opt_integer("RestoreProtocolVersion")?,
             },
-            Some("GetValue" | "SetValue" | "RemoveValue") => {
-                Self::Value { domain: f.opt_text("Domain")?, key: f.opt_text("Key")?, value: f.take("Value") }
-            }
-            Some("Pair") => Self::Paired { escrow_bag: f.opt_secret("EscrowBag")? },
+            Some("GetValue" | "SetValue" | "RemoveValue") => Self::Value {
+                domain: f.opt_text("Domain")?,
+                key: f.opt_text("Key")?,
+                value: f.take("Value"),
+            },
+            Some("Pair") => Self::Paired {
+                escrow_bag: f.opt_secret("EscrowBag")?,
+            },
             Some("StartSession") => Self::SessionStarted {
                 session_id: f.text("SessionID")?,
                 enable_session_ssl: f.opt_boolean("EnableSessionSSL")?,
@@ -164,22 +177,37 @@ impl ReplyBody {
     }
 
     fn decode_failure(code: LockdownError, f: &mut Fields) -> Result<Self, WireError> {
-        Ok(Self::Failed { code, detail: f.opt_text("DetailedError")?, extended: f.take("ExtendedResponse") })
+        Ok(Self::Failed {
+            code,
+            detail: f.opt_text("DetailedError")?,
+            extended: f.take("ExtendedResponse"),
+        })
     }
 
     fn build(&self, b: Builder) -> Builder {
         match self {
-            Self::QueryType { kind, restore_protocol_version } => {
-                b.set("Type", kind.as_str()).opt("RestoreProtocolVersion", *restore_protocol_version)
-            }
-            Self::Value { domain, key, value } => {
-                b.opt("Domain", domain.as_deref()).opt("Key", key.as_deref()).opt("Value", value.clone())
-            }
+            Self::QueryType {
+                kind,
+                restore_protocol_version,
+            } => b
+                .set("Type", kind.as_str())
+                .opt("RestoreProtocolVersion", *restore_protocol_version),
+            Self::Value { domain, key, value } => b
+                .opt("Domain", domain.as_deref())
+                .opt("Key", key.as_deref())
+                .opt("Value", value.clone()),
             Self::Paired { escrow_bag } => b.opt_secret("EscrowBag", escrow_bag.as_ref()),
-            Self::SessionStarted { session_id, enable_session_ssl } => {
-                b.set("SessionID", session_id.as_str()).opt("EnableSessionSSL", *enable_session_ssl)
-            }
-            Self::ServiceStarted { service, port, enable_service_ssl } => b
+            Self::SessionStarted {
+                session_id,
+                enable_session_ssl,
+            } => b
+                .set("SessionID", session_id.as_str())
+                .opt("EnableSessionSSL", *enable_session_ssl),
+            Self::ServiceStarted {
+                service,
+                port,
+                enable_service_ssl,
+            } => b
                 .opt("Service", service.as_deref())
                 .set("Port", u64::from(*port))
                 .opt("EnableServiceSSL", *enable_service_ssl),
@@ -189,7 +217,9 @@ impl ReplyBody {
                     LockdownError::NotText(value) => Some((**value).clone()),
                     code => code.as_str().map(Value::from),
                 };
-                b.opt("Error", error).opt("DetailedError", detail.as_deref()).opt("ExtendedResponse", extended.clone())
+                b.opt("Error", error)
+                    .opt("DetailedError", detail.as_deref())
+                    .opt("ExtendedResponse", extended.clone())
             }
         }
     }
@@ -199,13 +229,22 @@ impl ReplyBody {
 fn service_port(port: i64) -> Result<u16, WireError> {
     match u16::try_from(port) {
         Ok(port) if port != 0 => Ok(port),
-        _ => Err(WireError::Invalid { what: "Port", value: port.unsigned_abs() }),
+        _ => Err(WireError::Invalid {
+            what: "Port",
+            value: port.unsigned_abs(),
+        }),
     }
 }
 
 impl Message for Reply {
     fn to_plist(&self) -> Value {
-        let unstated = matches!(self.body, ReplyBody::Failed { code: LockdownError::Unstated, .. });
+        let unstated = matches!(
+            self.body,
+            ReplyBody::Failed {
+                code: LockdownError::Unstated,
+                ..
+            }
+        );
         let result = self.result.as_deref().or(unstated.then_some("Failure"));
         self.body
             .build(Builder::on(&self.extra))
@@ -219,6 +258,11 @@ impl Message for Reply {
         let request = f.opt_text("Request")?;
         let result = f.opt_text("Result")?;
         let body = ReplyBody::decode(request.as_deref(), result.as_deref(), &mut f)?;
-        Ok(Self { request, body, result, extra: f.rest() })
+        Ok(Self {
+            request,
+            body,
+            result,
+            extra: f.rest(),
+        })
     }
 }

@@ -5,8 +5,8 @@ use cabled_wire::ids::{HostId, SystemBuid};
 use cabled_wire::plist::{Dictionary, Value};
 use cabled_wire::secret::SecretBytes;
 
-use super::fields::{Builder, Fields};
 use super::Message;
+use super::fields::{Builder, Fields};
 use crate::pair_record::DeviceSide;
 
 /// One request frame (spec: lockdown 2).
@@ -136,7 +136,11 @@ impl Request {
     /// A request from the client `label`.
     #[must_use]
     pub fn new(label: impl Into<String>, body: RequestBody) -> Self {
-        Self { label: Some(label.into()), body, extra: Dictionary::new() }
+        Self {
+            label: Some(label.into()),
+            body,
+            extra: Dictionary::new(),
+        }
     }
 
     /// The value of the `Request` key, which the reply must repeat.
@@ -174,32 +178,49 @@ impl RequestBody {
     fn decode(name: &str, f: &mut Fields) -> Result<Self, WireError> {
         Ok(match name {
             "QueryType" => Self::QueryType,
-            "GetValue" => Self::GetValue { domain: domain(f)?, key: f.opt_text("Key")? },
-            "SetValue" => {
-                Self::SetValue { domain: domain(f)?, key: f.opt_text("Key")?, value: f.take("Value") }
-            }
-            "RemoveValue" => Self::RemoveValue { domain: domain(f)?, key: f.opt_text("Key")? },
+            "GetValue" => Self::GetValue {
+                domain: domain(f)?,
+                key: f.opt_text("Key")?,
+            },
+            "SetValue" => Self::SetValue {
+                domain: domain(f)?,
+                key: f.opt_text("Key")?,
+                value: f.take("Value"),
+            },
+            "RemoveValue" => Self::RemoveValue {
+                domain: domain(f)?,
+                key: f.opt_text("Key")?,
+            },
             "Pair" => Self::Pair(PairRequest::decode(f)?),
             "ValidatePair" => Self::ValidatePair(PairRequest::decode(f)?),
             "Unpair" => Self::Unpair(PairRequest::decode(f)?),
-            "ResetPairing" => Self::ResetPairing { full: f.opt_boolean("FullReset")? },
+            "ResetPairing" => Self::ResetPairing {
+                full: f.opt_boolean("FullReset")?,
+            },
             "StartSession" => Self::StartSession {
                 host_id: f.opt_text("HostID")?.map(|id| id.parse()).transpose()?,
                 system_buid: f.opt_text("SystemBUID")?.map(|id| id.parse()).transpose()?,
             },
-            "StopSession" => Self::StopSession { session_id: f.opt_text("SessionID")? },
-            "StartService" => {
-                Self::StartService { service: f.opt_text("Service")?, escrow_bag: f.opt_secret("EscrowBag")? }
-            }
+            "StopSession" => Self::StopSession {
+                session_id: f.opt_text("SessionID")?,
+            },
+            "StartService" => Self::StartService {
+                service: f.opt_text("Service")?,
+                escrow_bag: f.opt_secret("EscrowBag")?,
+            },
             "Goodbye" => Self::Goodbye,
             "EnterRecovery" => Self::EnterRecovery,
-            "Activate" => Self::Activate { record: f.take("ActivationRecord") },
+            "Activate" => Self::Activate {
+                record: f.take("ActivationRecord"),
+            },
             "Deactivate" => Self::Deactivate,
             "RSDCheckin" => Self::RsdCheckin {
                 protocol_version: f.opt_text("ProtocolVersion")?,
                 escrow_bag: f.opt_secret("EscrowBag")?,
             },
-            other => Self::Unknown { request: other.to_owned() },
+            other => Self::Unknown {
+                request: other.to_owned(),
+            },
         })
     }
 
@@ -208,20 +229,24 @@ impl RequestBody {
             Self::GetValue { domain, key } | Self::RemoveValue { domain, key } => {
                 b.opt("Domain", domain.as_deref()).opt("Key", key.as_deref())
             }
-            Self::SetValue { domain, key, value } => {
-                b.opt("Domain", domain.as_deref()).opt("Key", key.as_deref()).opt("Value", value.clone())
-            }
+            Self::SetValue { domain, key, value } => b
+                .opt("Domain", domain.as_deref())
+                .opt("Key", key.as_deref())
+                .opt("Value", value.clone()),
             Self::Pair(pair) | Self::ValidatePair(pair) | Self::Unpair(pair) => pair.build(b),
             Self::ResetPairing { full } => b.opt("FullReset", *full),
             Self::StartSession { host_id, system_buid } => b
                 .opt("HostID", host_id.as_ref().map(ToString::to_string))
                 .opt("SystemBUID", system_buid.as_ref().map(ToString::to_string)),
             Self::StopSession { session_id } => b.opt("SessionID", session_id.as_deref()),
-            Self::StartService { service, escrow_bag } => {
-                b.opt("Service", service.as_deref()).opt_secret("EscrowBag", escrow_bag.as_ref())
-            }
+            Self::StartService { service, escrow_bag } => b
+                .opt("Service", service.as_deref())
+                .opt_secret("EscrowBag", escrow_bag.as_ref()),
             Self::Activate { record } => b.opt("ActivationRecord", record.clone()),
-            Self::RsdCheckin { protocol_version, escrow_bag } => b
+            Self::RsdCheckin {
+                protocol_version,
+                escrow_bag,
+            } => b
                 .opt("ProtocolVersion", protocol_version.as_deref())
                 .opt_secret("EscrowBag", escrow_bag.as_ref()),
             Self::QueryType | Self::Goodbye | Self::EnterRecovery | Self::Deactivate | Self::Unknown { .. } => b,
@@ -274,7 +299,11 @@ impl PairingOptions {
 
 impl Message for Request {
     fn to_plist(&self) -> Value {
-        self.body.build(Builder::on(&self.extra)).opt("Label", self.label.as_deref()).set("Request", self.name()).build()
+        self.body
+            .build(Builder::on(&self.extra))
+            .opt("Label", self.label.as_deref())
+            .set("Request", self.name())
+            .build()
     }
 
     fn from_plist(value: Value) -> Result<Self, WireError> {
@@ -282,6 +311,10 @@ impl Message for Request {
         let name = f.text("Request")?;
         let label = f.opt_text("Label")?;
         let body = RequestBody::decode(&name, &mut f)?;
-        Ok(Self { label, body, extra: f.rest() })
+        Ok(Self {
+            label,
+            body,
+            extra: f.rest(),
+        })
     }
 }

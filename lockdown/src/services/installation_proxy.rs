@@ -1,9 +1,7 @@
 //! installation_proxy: which apps are installed; installing and removing them.
 
-mod client;
 mod msg;
 
-pub use client::{Browse, InstallationProxy, Progress};
 pub use msg::{Command, Reply};
 
 /// The service.

@@ -1,9 +1,7 @@
 //! springboardservices: icons, home screen layout, wallpaper.
 
-mod client;
 mod msg;
 
-pub use client::SpringBoard;
 pub use msg::{Command, Reply};
 
 /// The service.

@@ -81,7 +81,12 @@ impl From<&str> for AssertionKind {
 impl Message for Command {
     fn to_plist(&self) -> Value {
         match self {
-            Self::Create { kind, name, timeout, detail } => Builder::default()
+            Self::Create {
+                kind,
+                name,
+                timeout,
+                detail,
+            } => Builder::default()
                 .set("CommandKey", "CommandCreateAssertion")
                 .set("AssertionTypeKey", kind.as_str())
                 .set("AssertionNameKey", name.as_str())
@@ -97,11 +102,13 @@ impl Message for Command {
         if f.peek_text("CommandKey")? != "CommandCreateAssertion" {
             return Ok(Self::Unknown(f.rest()));
         }
-        let seconds = f
-            .opt_real("AssertionTimeoutKey")?
-            .ok_or_else(|| WireError::Missing { key: "AssertionTimeoutKey".to_owned() })?;
-        let timeout = Duration::try_from_secs_f64(seconds)
-            .map_err(|_| WireError::Type { key: "AssertionTimeoutKey".to_owned(), expected: "a number of seconds" })?;
+        let seconds = f.opt_real("AssertionTimeoutKey")?.ok_or_else(|| WireError::Missing {
+            key: "AssertionTimeoutKey".to_owned(),
+        })?;
+        let timeout = Duration::try_from_secs_f64(seconds).map_err(|_| WireError::Type {
+            key: "AssertionTimeoutKey".to_owned(),
+            expected: "a number of seconds",
+        })?;
         Ok(Self::Create {
             kind: f.text("AssertionTypeKey")?.as_str().into(),
             name: f.text("AssertionNameKey")?,

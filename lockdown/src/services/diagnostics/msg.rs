@@ -70,19 +70,31 @@ impl Entry {
     /// By `EntryName`.
     #[must_use]
     pub fn named(name: impl Into<String>) -> Self {
-        Self { name: Some(name.into()), class: None, plane: None }
+        Self {
+            name: Some(name.into()),
+            class: None,
+            plane: None,
+        }
     }
 
     /// By `EntryClass`.
     #[must_use]
     pub fn of_class(class: impl Into<String>) -> Self {
-        Self { name: None, class: Some(class.into()), plane: None }
+        Self {
+            name: None,
+            class: Some(class.into()),
+            plane: None,
+        }
     }
 
     /// By `CurrentPlane`: a whole tree.
     #[must_use]
     pub fn plane(plane: impl Into<String>) -> Self {
-        Self { name: None, class: None, plane: Some(plane.into()) }
+        Self {
+            name: None,
+            class: None,
+            plane: Some(plane.into()),
+        }
     }
 }
 
@@ -114,7 +126,11 @@ impl Reply {
     /// A reply with nothing but a status.
     #[must_use]
     pub fn status(status: &str) -> Self {
-        Self { status: status.to_owned(), diagnostics: None, extra: Dictionary::new() }
+        Self {
+            status: status.to_owned(),
+            diagnostics: None,
+            extra: Dictionary::new(),
+        }
     }
 }
 
@@ -141,9 +157,9 @@ impl Message for Request {
         let mut f = Fields::of(value, "diagnostics_relay request")?;
         let request = f.peek_text("Request")?.to_owned();
         Ok(match request.as_str() {
-            "MobileGestalt" => {
-                Self::MobileGestalt { keys: f.opt_texts("MobileGestaltKeys")?.unwrap_or_default() }
-            }
+            "MobileGestalt" => Self::MobileGestalt {
+                keys: f.opt_texts("MobileGestaltKeys")?.unwrap_or_default(),
+            },
             "IORegistry" => Self::IoRegistry(Entry {
                 name: f.opt_text("EntryName")?,
                 class: f.opt_text("EntryClass")?,
@@ -169,6 +185,10 @@ impl Message for Reply {
 
     fn from_plist(value: Value) -> Result<Self, WireError> {
         let mut f = Fields::of(value, "diagnostics_relay reply")?;
-        Ok(Self { status: f.text("Status")?, diagnostics: f.opt_dict("Diagnostics")?, extra: f.rest() })
+        Ok(Self {
+            status: f.text("Status")?,
+            diagnostics: f.opt_dict("Diagnostics")?,
+            extra: f.rest(),
+        })
     }
 }

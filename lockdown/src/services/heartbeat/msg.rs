@@ -33,9 +33,10 @@ impl Beat {
 impl Message for Beat {
     fn to_plist(&self) -> Value {
         match self {
-            Self::Marco { interval, extra } => {
-                Builder::on(extra).set("Command", "Marco").opt("Interval", *interval).build()
-            }
+            Self::Marco { interval, extra } => Builder::on(extra)
+                .set("Command", "Marco")
+                .opt("Interval", *interval)
+                .build(),
             Self::SleepyTime => Builder::default().set("Command", "SleepyTime").build(),
             Self::Unknown(dict) => Value::Dictionary(dict.clone()),
         }
@@ -46,7 +47,10 @@ impl Message for Beat {
         Ok(match f.peek_text("Command")? {
             "Marco" => {
                 f.take("Command");
-                Self::Marco { interval: f.opt_count("Interval", Self::MAX_INTERVAL)?, extra: f.rest() }
+                Self::Marco {
+                    interval: f.opt_count("Interval", Self::MAX_INTERVAL)?,
+                    extra: f.rest(),
+                }
             }
             "SleepyTime" => Self::SleepyTime,
             _ => Self::Unknown(f.rest()),
@@ -65,7 +69,10 @@ impl Message for Polo {
         if command == "Polo" {
             Ok(Self)
         } else {
-            Err(WireError::Unexpected { what: "heartbeat answer", name: WireError::excerpt(&command) })
+            Err(WireError::Unexpected {
+                what: "heartbeat answer",
+                name: WireError::excerpt(&command),
+            })
         }
     }
 }

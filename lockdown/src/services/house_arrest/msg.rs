@@ -44,14 +44,21 @@ impl Message for Command {
             Self::VendDocuments { bundle_id } => ("VendDocuments", bundle_id),
             Self::Unknown(dict) => return Value::Dictionary(dict.clone()),
         };
-        Builder::default().set("Command", command).set("Identifier", bundle_id.as_str()).build()
+        Builder::default()
+            .set("Command", command)
+            .set("Identifier", bundle_id.as_str())
+            .build()
     }
 
     fn from_plist(value: Value) -> Result<Self, WireError> {
         let mut f = Fields::of(value, "house_arrest command")?;
         Ok(match f.peek_text("Command")? {
-            "VendContainer" => Self::VendContainer { bundle_id: f.text("Identifier")? },
-            "VendDocuments" => Self::VendDocuments { bundle_id: f.text("Identifier")? },
+            "VendContainer" => Self::VendContainer {
+                bundle_id: f.text("Identifier")?,
+            },
+            "VendDocuments" => Self::VendDocuments {
+                bundle_id: f.text("Identifier")?,
+            },
             _ => Self::Unknown(f.rest()),
         })
     }

@@ -102,13 +102,17 @@ impl Command {
     /// `Browse` of one application type with chosen attributes (none: all of them).
     #[must_use]
     pub fn browse(application_type: &str, attributes: &[String]) -> Self {
-        Self::Browse { options: Some(options(Some(application_type), None, attributes)) }
+        Self::Browse {
+            options: Some(options(Some(application_type), None, attributes)),
+        }
     }
 
     /// `Lookup` of some bundle ids with chosen attributes (none: all of them).
     #[must_use]
     pub fn lookup(bundle_ids: &[String], attributes: &[String]) -> Self {
-        Self::Lookup { options: Some(options(None, Some(bundle_ids), attributes)) }
+        Self::Lookup {
+            options: Some(options(None, Some(bundle_ids), attributes)),
+        }
     }
 }
 
@@ -124,22 +128,34 @@ fn options(application_type: Option<&str>, bundle_ids: Option<&[String]>, attrib
 impl Message for Command {
     fn to_plist(&self) -> Value {
         let start = |command: &str, options: &Option<Dictionary>| {
-            Builder::default().set("Command", command).opt("ClientOptions", options.clone().map(Value::Dictionary))
+            Builder::default()
+                .set("Command", command)
+                .opt("ClientOptions", options.clone().map(Value::Dictionary))
         };
         match self {
             Self::Browse { options } => start("Browse", options).build(),
             Self::Lookup { options } => start("Lookup", options).build(),
-            Self::Install { upgrade, package_path, options } => {
+            Self::Install {
+                upgrade,
+                package_path,
+                options,
+            } => {
                 let command = if *upgrade { "Upgrade" } else { "Install" };
-                start(command, options).set("PackagePath", package_path.as_str()).build()
+                start(command, options)
+                    .set("PackagePath", package_path.as_str())
+                    .build()
             }
-            Self::OnApplication { command, bundle_id, options } => {
-                start(command, options).set("ApplicationIdentifier", bundle_id.as_str()).build()
-            }
+            Self::OnApplication {
+                command,
+                bundle_id,
+                options,
+            } => start(command, options)
+                .set("ApplicationIdentifier", bundle_id.as_str())
+                .build(),
             Self::LookupArchives { options } => start("LookupArchives", options).build(),
-            Self::CheckCapabilitiesMatch { capabilities, options } => {
-                start("CheckCapabilitiesMatch", options).set("Capabilities", capabilities.clone()).build()
-            }
+            Self::CheckCapabilitiesMatch { capabilities, options } => start("CheckCapabilitiesMatch", options)
+                .set("Capabilities", capabilities.clone())
+                .build(),
             Self::Unknown(dict) => Value::Dictionary(dict.clone()),
         }
     }
@@ -148,8 +164,12 @@ impl Message for Command {
         let mut f = Fields::of(value, "installation_proxy command")?;
         let command = f.peek_text("Command")?.to_owned();
         Ok(match command.as_str() {
-            "Browse" => Self::Browse { options: f.opt_dict("ClientOptions")? },
-            "Lookup" => Self::Lookup { options: f.opt_dict("ClientOptions")? },
+            "Browse" => Self::Browse {
+                options: f.opt_dict("ClientOptions")?,
+            },
+            "Lookup" => Self::Lookup {
+                options: f.opt_dict("ClientOptions")?,
+            },
             "Install" | "Upgrade" => Self::Install {
                 upgrade: command == "Upgrade",
                 package_path: f.text("PackagePath")?,
@@ -160,9 +180,13 @@ impl Message for Command {
                 options: f.opt_dict("ClientOptions")?,
                 command,
             },
-            "LookupArchives" => Self::LookupArchives { options: f.opt_dict("ClientOptions")? },
+            "LookupArchives" => Self::LookupArchives {
+                options: f.opt_dict("ClientOptions")?,
+            },
             "CheckCapabilitiesMatch" => Self::CheckCapabilitiesMatch {
-                capabilities: f.take("Capabilities").ok_or(WireError::Missing { key: "Capabilities".to_owned() })?,
+                capabilities: f.take("Capabilities").ok_or(WireError::Missing {
+                    key: "Capabilities".to_owned(),
+                })?,
                 options: f.opt_dict("ClientOptions")?,
             },
             _ => Self::Unknown(f.rest()),
@@ -173,21 +197,35 @@ impl Message for Command {
 impl Message for Reply {
     fn to_plist(&self) -> Value {
         match self {
-            Self::Browsing { index, amount, total, list } => Builder::default()
+            Self::Browsing {
+                index,
+                amount,
+                total,
+                list,
+            } => Builder::default()
                 .set("Status", "BrowsingApplications")
                 .opt("CurrentIndex", *index)
                 .opt("CurrentAmount", *amount)
                 .opt("Total", *total)
-                .set("CurrentList", Value::Array(list.iter().cloned().map(Value::Dictionary).collect()))
+                .set(
+                    "CurrentList",
+                    Value::Array(list.iter().cloned().map(Value::Dictionary).collect()),
+                )
                 .build(),
-            Self::Progress { status, percent, extra } => {
-                Builder::on(extra).set("Status", status.as_str()).opt("PercentComplete", *percent).build()
-            }
+            Self::Progress { status, percent, extra } => Builder::on(extra)
+                .set("Status", status.as_str())
+                .opt("PercentComplete", *percent)
+                .build(),
             Self::Complete { lookup, extra } => Builder::on(extra)
                 .set("Status", "Complete")
                 .opt("LookupResult", lookup.clone().map(Value::Dictionary))
                 .build(),
-            Self::Failed { error, description, detail, extra } => Builder::on(extra)
+            Self::Failed {
+                error,
+                description,
+                detail,
+                extra,
+            } => Builder::on(extra)
                 .set("Error", error.as_str())
                 .opt("ErrorDescription", description.as_deref())
                 .opt("ErrorDetail", *detail)
@@ -200,9 +238,16 @@ impl Message for Reply {
         let mut f = Fields::of(value, "installation_proxy reply")?;
         if let Some(error) = f.opt_text("Error")? {
             let description = f.opt_text("ErrorDescription")?;
-            return Ok(Self::Failed { error, description, detail: f.opt_integer("ErrorDetail")?, extra: f.rest() });
+            return Ok(Self::Failed {
+                error,
+                description,
+                detail: f.opt_integer("ErrorDetail")?,
+                extra: f.rest(),
+            });
         }
-        let Some(status) = f.opt_text("Status")? else { return Ok(Self::Unknown(f.rest())) };
+        let Some(status) = f.opt_text("Status")? else {
+            return Ok(Self::Unknown(f.rest()));
+        };
         Ok(match status.as_str() {
             "BrowsingApplications" => Self::Browsing {
                 index: f.opt_count("CurrentIndex", u64::from(u32::MAX))?,
@@ -210,8 +255,15 @@ impl Message for Reply {
                 total: f.opt_count("Total", u64::from(u32::MAX))?,
                 list: f.opt_dicts("CurrentList")?.unwrap_or_default(),
             },
-            "Complete" => Self::Complete { lookup: f.opt_dict("LookupResult")?, extra: f.rest() },
-            _ => Self::Progress { status, percent: f.opt_count("PercentComplete", 100)?, extra: f.rest() },
+            "Complete" => Self::Complete {
+                lookup: f.opt_dict("LookupResult")?,
+                extra: f.rest(),
+            },
+            _ => Self::Progress {
+                status,
+                percent: f.opt_count("PercentComplete", 100)?,
+                extra: f.rest(),
+            },
         })
     }
 }

@@ -68,18 +68,18 @@ impl Message for Command {
     fn to_plist(&self) -> Value {
         let start = |command: &str| Builder::default().set("command", command);
         match self {
-            Self::GetIconState { format_version } => {
-                start("getIconState").opt("formatVersion", format_version.as_deref()).build()
-            }
+            Self::GetIconState { format_version } => start("getIconState")
+                .opt("formatVersion", format_version.as_deref())
+                .build(),
             Self::SetIconState { icon_state } => start("setIconState").set("iconState", icon_state.clone()).build(),
             Self::GetIconPng { bundle_id } => start("getIconPNGData").set("bundleId", bundle_id.as_str()).build(),
             Self::GetInterfaceOrientation => start("getInterfaceOrientation").build(),
             Self::GetHomeScreenWallpaperPng => start("getHomeScreenWallpaperPNGData").build(),
             Self::GetHomeScreenIconMetrics => start("getHomeScreenIconMetrics").build(),
             Self::GetWallpaperInfo { name } => start("getWallpaperInfo").set("wallpaperName", name.as_str()).build(),
-            Self::GetWallpaperPreviewImage { name } => {
-                start("getWallpaperPreviewImage").set("wallpaperName", name.as_str()).build()
-            }
+            Self::GetWallpaperPreviewImage { name } => start("getWallpaperPreviewImage")
+                .set("wallpaperName", name.as_str())
+                .build(),
             Self::Unknown(dict) => Value::Dictionary(dict.clone()),
         }
     }
@@ -87,16 +87,26 @@ impl Message for Command {
     fn from_plist(value: Value) -> Result<Self, WireError> {
         let mut f = Fields::of(value, "springboardservices command")?;
         Ok(match f.peek_text("command")? {
-            "getIconState" => Self::GetIconState { format_version: f.opt_text("formatVersion")? },
-            "setIconState" => Self::SetIconState {
-                icon_state: f.take("iconState").ok_or(WireError::Missing { key: "iconState".to_owned() })?,
+            "getIconState" => Self::GetIconState {
+                format_version: f.opt_text("formatVersion")?,
             },
-            "getIconPNGData" => Self::GetIconPng { bundle_id: f.text("bundleId")? },
+            "setIconState" => Self::SetIconState {
+                icon_state: f.take("iconState").ok_or(WireError::Missing {
+                    key: "iconState".to_owned(),
+                })?,
+            },
+            "getIconPNGData" => Self::GetIconPng {
+                bundle_id: f.text("bundleId")?,
+            },
             "getInterfaceOrientation" => Self::GetInterfaceOrientation,
             "getHomeScreenWallpaperPNGData" => Self::GetHomeScreenWallpaperPng,
             "getHomeScreenIconMetrics" => Self::GetHomeScreenIconMetrics,
-            "getWallpaperInfo" => Self::GetWallpaperInfo { name: f.text("wallpaperName")? },
-            "getWallpaperPreviewImage" => Self::GetWallpaperPreviewImage { name: f.text("wallpaperName")? },
+            "getWallpaperInfo" => Self::GetWallpaperInfo {
+                name: f.text("wallpaperName")?,
+            },
+            "getWallpaperPreviewImage" => Self::GetWallpaperPreviewImage {
+                name: f.text("wallpaperName")?,
+            },
             _ => Self::Unknown(f.rest()),
         })
     }
