@@ -249,7 +249,10 @@ impl OpenMode {
     /// Whether a handle of this mode can be written.
     #[must_use]
     pub fn writes(self) -> bool {
-        matches!(self, Self::ReadWrite | Self::Write | Self::WriteRead | Self::Append | Self::ReadAppend)
+        matches!(
+            self,
+            Self::ReadWrite | Self::Write | Self::WriteRead | Self::Append | Self::ReadAppend
+        )
     }
 
     /// Whether opening makes a missing file. True of every known mode but [`OpenMode::Read`].

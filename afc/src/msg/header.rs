@@ -24,7 +24,12 @@ impl Header {
     pub fn new(operation: Operation, packet_num: u64, fields_len: usize, payload_len: usize) -> Self {
         let fields_len = u64::try_from(fields_len).unwrap_or(u64::MAX);
         let payload_len = u64::try_from(payload_len).unwrap_or(u64::MAX);
-        Self { fields_len, payload_len, packet_num, operation }
+        Self {
+            fields_len,
+            payload_len,
+            packet_num,
+            operation,
+        }
     }
 
     /// Bytes of the fixed part, `this_length` - 40.
@@ -53,18 +58,32 @@ impl Header {
     pub fn decode(bytes: &[u8; Self::LEN], limit: u64) -> Result<Self, PacketError> {
         let field = |at: usize| {
             let end = at.saturating_add(8);
-            bytes.get(at..end).and_then(|b| <[u8; 8]>::try_from(b).ok()).unwrap_or_default()
+            bytes
+                .get(at..end)
+                .and_then(|b| <[u8; 8]>::try_from(b).ok())
+                .unwrap_or_default()
         };
         let [entire, this, packet_num, operation] = [8, 16, 24, 32].map(|at| u64::from_le_bytes(field(at)));
         if field(0) != Self::MAGIC {
-            return Err(PacketError::Magic { found: u64::from_le_bytes(field(0)) });
+            return Err(PacketError::Magic {
+                found: u64::from_le_bytes(field(0)),
+            });
         }
-        let fields_len = this.checked_sub(Self::LEN_U64).ok_or(PacketError::ThisLength { this })?;
-        let payload_len = entire.checked_sub(this).ok_or(PacketError::EntireLength { this, entire })?;
+        let fields_len = this
+            .checked_sub(Self::LEN_U64)
+            .ok_or(PacketError::ThisLength { this })?;
+        let payload_len = entire
+            .checked_sub(this)
+            .ok_or(PacketError::EntireLength { this, entire })?;
         if entire > limit {
             return Err(PacketError::TooLong { entire, limit });
         }
-        Ok(Self { fields_len, payload_len, packet_num, operation: Operation::from_code(operation) })
+        Ok(Self {
+            fields_len,
+            payload_len,
+            packet_num,
+            operation: Operation::from_code(operation),
+        })
     }
 
     /// The 40 bytes of the wire.
@@ -72,7 +91,13 @@ impl Header {
     pub fn encode(&self) -> [u8; Self::LEN] {
         let this = self.fields_len.saturating_add(Self::LEN_U64);
         let entire = this.saturating_add(self.payload_len);
-        let numbers = [u64::from_le_bytes(Self::MAGIC), entire, this, self.packet_num, self.operation.code()];
+        let numbers = [
+            u64::from_le_bytes(Self::MAGIC),
+            entire,
+            this,
+            self.packet_num,
+            self.operation.code(),
+        ];
         let mut out = [0; Self::LEN];
         for (slot, number) in out.chunks_exact_mut(8).zip(numbers) {
             slot.copy_from_slice(&number.to_le_bytes());

@@ -59,7 +59,9 @@ impl InfoList {
         if body.is_empty() {
             return Self::default();
         }
-        let mut texts = body.split(|&byte| byte == 0).map(|text| String::from_utf8_lossy(text).into_owned());
+        let mut texts = body
+            .split(|&byte| byte == 0)
+            .map(|text| String::from_utf8_lossy(text).into_owned());
         let mut pairs = Vec::new();
         while let Some(key) = texts.next() {
             match texts.next() {

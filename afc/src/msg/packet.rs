@@ -8,8 +8,13 @@ use super::{FileHandle, Header, LinkKind, LockOp, OpenMode, Operation, PacketErr
 ///
 /// Operations whose layout no open client confirms ([`Packet::ConnectionOptions`] and those marked so) decode to their
 /// likely layout, or to [`Packet::Unknown`] where they have another.
+///
+/// The fields bear the same names everywhere: `handle`, an open file or folder; `path`, from the root of the service;
+/// `data`, the payload; `len` and `size`, bytes; `offset` and `position`, bytes from the start of the file (in
+/// [`Packet::FileSeek`], from `whence`); `fields` and `payload`, the two parts of what is kept whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are explained once, in the docs of the enum")]
 pub enum Packet {
     /// `0x01`, reply: done, or why not.
     Status(Status),
@@ -45,7 +50,11 @@ pub enum Packet {
     /// `0x10`: write at the handle's position.
     FileWrite { handle: FileHandle, data: Bytes },
     /// `0x11`: move the handle's position.
-    FileSeek { handle: FileHandle, whence: Whence, offset: i64 },
+    FileSeek {
+        handle: FileHandle,
+        whence: Whence,
+        offset: i64,
+    },
     /// `0x12`: ask for the handle's position. Reply: [`Packet::FileTellResult`].
     FileTell { handle: FileHandle },
     /// `0x13`, reply: the handle's position.
@@ -67,7 +76,11 @@ pub enum Packet {
     /// `0x1b`: take or give back the lock of a file.
     FileLock { handle: FileHandle, op: LockOp },
     /// `0x1c`: make a link; the target comes first.
-    MakeLink { kind: LinkKind, target: WirePath, link: WirePath },
+    MakeLink {
+        kind: LinkKind,
+        target: WirePath,
+        link: WirePath,
+    },
     /// `0x1d`: ask for a file's hash. Reply: [`Packet::Data`], raw bytes.
     FileHash { path: WirePath },
     /// `0x1e`: set a file's modification time, nanoseconds since 1970-01-01 UTC.
@@ -91,9 +104,17 @@ pub enum Packet {
     /// `0x27`, layout unconfirmed: read at an offset. Reply: [`Packet::Data`].
     FileReadOffset { handle: FileHandle, offset: u64, len: u64 },
     /// `0x28`, layout unconfirmed: write at an offset.
-    FileWriteOffset { handle: FileHandle, offset: u64, data: Bytes },
+    FileWriteOffset {
+        handle: FileHandle,
+        offset: u64,
+        data: Bytes,
+    },
     /// An operation this version does not know, kept whole.
-    Unknown { operation: u64, fields: Bytes, payload: Bytes },
+    Unknown {
+        operation: u64,
+        fields: Bytes,
+        payload: Bytes,
+    },
 }
 
 impl Packet {
@@ -195,10 +216,14 @@ impl Packet {
     pub fn decode(frame: &Bytes, limit: u64) -> Result<(u64, Self), PacketError> {
         let found = frame.len();
         let entire = Header::LEN as u64;
-        let head = frame.first_chunk::<{ Header::LEN }>().ok_or(PacketError::Length { entire, found })?;
+        let head = frame
+            .first_chunk::<{ Header::LEN }>()
+            .ok_or(PacketError::Length { entire, found })?;
         let header = Header::decode(head, limit)?;
         let entire = header.body_len().saturating_add(Header::LEN as u64);
-        let fields_end = usize::try_from(header.fields_len()).ok().and_then(|len| len.checked_add(Header::LEN));
+        let fields_end = usize::try_from(header.fields_len())
+            .ok()
+            .and_then(|len| len.checked_add(Header::LEN));
         match fields_end {
             Some(end) if usize::try_from(entire) == Ok(found) => {
                 let packet = Self::from_parts(&header, &frame.slice(Header::LEN..end), frame.slice(end..))?;
@@ -224,7 +249,11 @@ impl Packet {
                 | Operation::FileReadOffset
                 | Operation::FileWriteOffset),
                 Err(_),
-            ) => Ok(Self::Unknown { operation: operation.code(), fields: fields.clone(), payload }),
+            ) => Ok(Self::Unknown {
+                operation: operation.code(),
+                fields: fields.clone(),
+                payload,
+            }),
             (_, Ok(packet)) => Ok(packet),
             (operation, Err(source)) => Err(PacketError::Fields { operation, source }),
         }
@@ -242,58 +271,111 @@ impl Packet {
             Operation::Data => return Ok(Self::Data(joined(fields, &payload))),
             Operation::DeviceInfo => return Ok(Self::DeviceInfo),
             Operation::ConnectionInfo => return Ok(Self::ConnectionInfo),
-            Operation::ConnectionOptions => return Ok(Self::ConnectionOptions { fields: fields.clone(), payload }),
-            Operation::WriteFile => Self::WriteFile { path: path(fields, &mut r), data: payload },
-            Operation::WriteFileAtomic => Self::WriteFileAtomic { path: path(fields, &mut r), data: payload },
-            Operation::WritePart => {
-                Self::WritePart { offset: r.u64_le("offset")?, path: path(fields, &mut r), data: payload }
+            Operation::ConnectionOptions => {
+                return Ok(Self::ConnectionOptions {
+                    fields: fields.clone(),
+                    payload,
+                });
             }
-            Operation::Truncate => Self::Truncate { len: r.u64_le("size")?, path: path(fields, &mut r) },
-            Operation::FileOpen => {
-                Self::FileOpen { mode: OpenMode::from_code(r.u64_le("mode")?), path: path(fields, &mut r) }
-            }
-            Operation::FileRead => Self::FileRead { handle: handle(&mut r)?, len: r.u64_le("size")? },
-            Operation::FileWrite => Self::FileWrite { handle: handle(&mut r)?, data: payload },
+            Operation::WriteFile => Self::WriteFile {
+                path: path(fields, &mut r),
+                data: payload,
+            },
+            Operation::WriteFileAtomic => Self::WriteFileAtomic {
+                path: path(fields, &mut r),
+                data: payload,
+            },
+            Operation::WritePart => Self::WritePart {
+                offset: r.u64_le("offset")?,
+                path: path(fields, &mut r),
+                data: payload,
+            },
+            Operation::Truncate => Self::Truncate {
+                len: r.u64_le("size")?,
+                path: path(fields, &mut r),
+            },
+            Operation::FileOpen => Self::FileOpen {
+                mode: OpenMode::from_code(r.u64_le("mode")?),
+                path: path(fields, &mut r),
+            },
+            Operation::FileRead => Self::FileRead {
+                handle: handle(&mut r)?,
+                len: r.u64_le("size")?,
+            },
+            Operation::FileWrite => Self::FileWrite {
+                handle: handle(&mut r)?,
+                data: payload,
+            },
             Operation::FileSeek => Self::FileSeek {
                 handle: handle(&mut r)?,
                 whence: Whence::from_code(r.u64_le("whence")?),
                 offset: r.u64_le("offset")?.cast_signed(),
             },
-            Operation::FileTell => Self::FileTell { handle: handle(&mut r)? },
-            Operation::FileClose => Self::FileClose { handle: handle(&mut r)? },
-            Operation::FileSetSize => Self::FileSetSize { handle: handle(&mut r)?, len: r.u64_le("size")? },
+            Operation::FileTell => Self::FileTell {
+                handle: handle(&mut r)?,
+            },
+            Operation::FileClose => Self::FileClose {
+                handle: handle(&mut r)?,
+            },
+            Operation::FileSetSize => Self::FileSetSize {
+                handle: handle(&mut r)?,
+                len: r.u64_le("size")?,
+            },
             Operation::RenamePath => {
                 let (from, to) = two_paths(fields, &mut r)?;
                 Self::RenamePath { from, to }
             }
-            Operation::SetFsBlockSize => Self::SetFsBlockSize { size: r.u64_le("size")? },
-            Operation::SetSocketBlockSize => Self::SetSocketBlockSize { size: r.u64_le("size")? },
-            Operation::FileLock => {
-                Self::FileLock { handle: handle(&mut r)?, op: LockOp::from_code(r.u64_le("op")?) }
-            }
+            Operation::SetFsBlockSize => Self::SetFsBlockSize {
+                size: r.u64_le("size")?,
+            },
+            Operation::SetSocketBlockSize => Self::SetSocketBlockSize {
+                size: r.u64_le("size")?,
+            },
+            Operation::FileLock => Self::FileLock {
+                handle: handle(&mut r)?,
+                op: LockOp::from_code(r.u64_le("op")?),
+            },
             Operation::MakeLink => {
                 let kind = LinkKind::from_code(r.u64_le("type")?);
                 let (target, link) = two_paths(fields, &mut r)?;
                 Self::MakeLink { kind, target, link }
             }
-            Operation::SetModTime => {
-                Self::SetModTime { mtime: r.u64_le("time")?.cast_signed(), path: path(fields, &mut r) }
-            }
-            Operation::FileHashRange => {
-                Self::FileHashRange { start: r.u64_le("start")?, end: r.u64_le("end")?, path: path(fields, &mut r) }
-            }
-            Operation::SetImmutableHint => Self::SetImmutableHint { handle: handle(&mut r)?, hint: r.u64_le("hint")? },
-            Operation::DirRead => Self::DirRead { handle: handle(&mut r)? },
-            Operation::DirClose => Self::DirClose { handle: handle(&mut r)? },
+            Operation::SetModTime => Self::SetModTime {
+                mtime: r.u64_le("time")?.cast_signed(),
+                path: path(fields, &mut r),
+            },
+            Operation::FileHashRange => Self::FileHashRange {
+                start: r.u64_le("start")?,
+                end: r.u64_le("end")?,
+                path: path(fields, &mut r),
+            },
+            Operation::SetImmutableHint => Self::SetImmutableHint {
+                handle: handle(&mut r)?,
+                hint: r.u64_le("hint")?,
+            },
+            Operation::DirRead => Self::DirRead {
+                handle: handle(&mut r)?,
+            },
+            Operation::DirClose => Self::DirClose {
+                handle: handle(&mut r)?,
+            },
             Operation::FileReadOffset => Self::FileReadOffset {
                 handle: handle(&mut r)?,
                 offset: r.u64_le("offset")?,
                 len: r.u64_le("size")?,
             },
-            Operation::FileWriteOffset => {
-                Self::FileWriteOffset { handle: handle(&mut r)?, offset: r.u64_le("offset")?, data: payload }
+            Operation::FileWriteOffset => Self::FileWriteOffset {
+                handle: handle(&mut r)?,
+                offset: r.u64_le("offset")?,
+                data: payload,
+            },
+            other => {
+                return Ok(Self::Unknown {
+                    operation: other.code(),
+                    fields: fields.clone(),
+                    payload,
+                });
             }
-            other => return Ok(Self::Unknown { operation: other.code(), fields: fields.clone(), payload }),
         };
         r.finish("the fixed part")?;
         Ok(packet)
@@ -318,9 +400,15 @@ impl Packet {
     fn parse_number_reply(operation: Operation, body: &Bytes) -> Result<Self, WireError> {
         let mut r = Reader::new(body);
         Ok(match operation {
-            Operation::FileOpenResult => Self::FileOpenResult { handle: handle(&mut r)? },
-            Operation::DirOpenResult => Self::DirOpenResult { handle: handle(&mut r)? },
-            Operation::FileTellResult => Self::FileTellResult { position: r.u64_le("position")? },
+            Operation::FileOpenResult => Self::FileOpenResult {
+                handle: handle(&mut r)?,
+            },
+            Operation::DirOpenResult => Self::DirOpenResult {
+                handle: handle(&mut r)?,
+            },
+            Operation::FileTellResult => Self::FileTellResult {
+                position: r.u64_le("position")?,
+            },
             _ => Self::Status(Status::from_code(r.u64_le("status")?)),
         })
     }
@@ -341,7 +429,9 @@ impl Packet {
                 [handle.number(), *len].into_iter().for_each(put);
             }
             Self::FileSeek { handle, whence, offset } => {
-                [handle.number(), whence.code(), offset.cast_unsigned()].into_iter().for_each(put);
+                [handle.number(), whence.code(), offset.cast_unsigned()]
+                    .into_iter()
+                    .for_each(put);
             }
             Self::FileLock { handle, op } => [handle.number(), op.code()].into_iter().for_each(put),
             Self::SetImmutableHint { handle, hint } => [handle.number(), *hint].into_iter().for_each(put),
@@ -377,7 +467,15 @@ impl Packet {
             | Self::SizeOfPathContents { path }
             | Self::RemovePathAndContents { path }
             | Self::DirOpen { path } => path.encode(out),
-            Self::RenamePath { from: first, to: second } | Self::MakeLink { target: first, link: second, .. } => {
+            Self::RenamePath {
+                from: first,
+                to: second,
+            }
+            | Self::MakeLink {
+                target: first,
+                link: second,
+                ..
+            } => {
                 first.encode_terminated(out);
                 second.encode(out);
             }

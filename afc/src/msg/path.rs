@@ -45,7 +45,10 @@ impl WirePath {
         if path.len() > MAX_PATH {
             return Err(PathError::TooLong { len: path.len() });
         }
-        Ok(Self { text: Bytes::copy_from_slice(path.as_bytes()), terminated: true })
+        Ok(Self {
+            text: Bytes::copy_from_slice(path.as_bytes()),
+            terminated: true,
+        })
     }
 
     /// The path's bytes, without the NUL.
@@ -77,9 +80,21 @@ impl WirePath {
         match field.iter().position(|&byte| byte == 0) {
             Some(at) => {
                 let rest = field.slice(at.saturating_add(1)..);
-                (Self { text: field.slice(..at), terminated: true }, rest)
+                (
+                    Self {
+                        text: field.slice(..at),
+                        terminated: true,
+                    },
+                    rest,
+                )
             }
-            None => (Self { text: field.clone(), terminated: false }, Bytes::new()),
+            None => (
+                Self {
+                    text: field.clone(),
+                    terminated: false,
+                },
+                Bytes::new(),
+            ),
         }
     }
 
