@@ -4,6 +4,7 @@ mod client;
 mod device;
 mod error;
 pub mod msg;
+pub mod mux;
 mod netaddr;
 pub mod server;
 
