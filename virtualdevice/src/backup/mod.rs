@@ -1,0 +1,3 @@
+//! tmp
+pub(crate) mod format;
+pub use format::FileId;
