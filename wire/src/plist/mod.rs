@@ -1,0 +1,198 @@
+//! Property lists from strangers, counted before they are unfolded.
+//!
+//! The `plist` crate is sound but believes its input: 150 bytes of shared references unfold to gigabytes, and some
+//! kilobytes of nesting overflow the stack. [`read`] walks the structure first, without recursion and without
+//! building anything, and only then hands the bytes on.
+//!
+//! ```
+//! use cabled_wire::plist::{self, DictExt, Limits};
+//!
+//! let bytes = plist::to_xml(&cabled_wire::dict! { "Request" => "QueryType", "Answer" => 42 }.into());
+//! let message = plist::read_dict(&bytes, &Limits::default())?;
+//! assert_eq!(message.text("Request")?, "QueryType");
+//! assert_eq!(message.integer("Answer")?, 42);
+//! assert_eq!(message.opt_text("Label")?, None);
+//! # Ok::<(), cabled_wire::WireError>(())
+//! ```
+
+mod binary;
+mod dict;
+mod xml;
+
+use std::io::Cursor;
+
+pub use dict::{DictExt, as_integer, as_real};
+pub use plist::{Date, Dictionary, Integer, Uid, Value};
+
+use crate::WireError;
+
+/// What a property list may cost. Defaults: 64 MiB, 64 levels, 4 million values, 128 MiB of text and data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes as they arrive.
+    pub bytes: usize,
+    /// Levels of arrays and dictionaries inside each other.
+    pub depth: usize,
+    /// Values (keys included) after every shared reference is unfolded.
+    pub nodes: u64,
+    /// Bytes of text and data after every shared reference is unfolded.
+    pub payload: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bytes: 64 << 20,
+            depth: 64,
+            nodes: 4_000_000,
+            payload: 128 << 20,
+        }
+    }
+}
+
+impl Limits {
+    /// Sets the limit on arriving bytes (default 64 MiB), and that on unfolded text to twice as much.
+    #[must_use]
+    pub fn with_bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self.payload = (bytes as u64).saturating_mul(2);
+        self
+    }
+
+    /// Sets the limit on nesting (default 64 levels).
+    #[must_use]
+    pub fn with_depth(mut self, levels: usize) -> Self {
+        self.depth = levels;
+        self
+    }
+
+    /// Sets the limit on unfolded values (default 4 million).
+    #[must_use]
+    pub fn with_nodes(mut self, nodes: u64) -> Self {
+        self.nodes = nodes;
+        self
+    }
+
+    fn count(&self, nodes: u64, payload: u64) -> Result<(), WireError> {
+        if nodes > self.nodes {
+            return Err(WireError::Bomb {
+                what: "values",
+                max: self.nodes,
+            });
+        }
+        if payload > self.payload {
+            return Err(WireError::Bomb {
+                what: "bytes",
+                max: self.payload,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Reads a binary or XML property list, told apart by its first bytes.
+///
+/// XML that the parser rejects is tried once more with control characters below 0x20 (but not tab, LF, CR) replaced by
+/// blanks: old systems put them into device names (lockdown, section 1). Cost: one walk over the bytes, then the parse.
+///
+/// # Errors
+/// [`WireError::TooLong`], [`WireError::TooDeep`], [`WireError::Bomb`] and [`WireError::Cycle`] before anything is
+/// built; [`WireError::Plist`] for bytes that are no property list.
+pub fn read(bytes: &[u8], limits: &Limits) -> Result<Value, WireError> {
+    if bytes.len() > limits.bytes {
+        let (declared, max) = (bytes.len() as u64, limits.bytes as u64);
+        return Err(WireError::TooLong {
+            field: "property list",
+            declared,
+            max,
+        });
+    }
+    if bytes.starts_with(b"bplist00") {
+        binary::scan(bytes, limits)?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the bounded reader; the structure was counted above"
+        )]
+        return Value::from_reader(Cursor::new(bytes)).map_err(invalid);
+    }
+    if !xml::looks_like_xml(bytes) {
+        return Err(WireError::Plist {
+            reason: "it is neither a binary nor an XML property list".into(),
+        });
+    }
+    xml::scan(bytes, limits)?;
+    match parse_xml(bytes) {
+        Ok(value) => Ok(value),
+        Err(e) => match xml::without_control_characters(bytes) {
+            Some(clean) => parse_xml(&clean),
+            None => Err(e),
+        },
+    }
+}
+
+/// Reads a property list whose top level must be a dictionary, as nearly every message's is.
+///
+/// # Errors
+/// As [`read`]; [`WireError::Type`] for another top level.
+pub fn read_dict(bytes: &[u8], limits: &Limits) -> Result<Dictionary, WireError> {
+    let wrong = || WireError::Type {
+        key: "the property list".into(),
+        expected: "a dictionary",
+    };
+    read(bytes, limits)?.into_dictionary().ok_or_else(wrong)
+}
+
+/// Writes an XML property list that starts with `<?xml`, as lockdown and usbmux want it.
+#[must_use]
+pub fn to_xml(value: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    // Writing to memory fails only for what cannot be said in XML; an empty list then says so to the reader.
+    if value.to_writer_xml(&mut out).is_err() {
+        out.clear();
+    }
+    out
+}
+
+/// Writes a binary property list; equal strings are stored once, reals take 8 bytes.
+#[must_use]
+pub fn to_binary(value: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    if value.to_writer_binary(&mut out).is_err() {
+        out.clear();
+    }
+    out
+}
+
+fn parse_xml(bytes: &[u8]) -> Result<Value, WireError> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the bounded reader; the structure was counted before"
+    )]
+    Value::from_reader_xml(bytes).map_err(invalid)
+}
+
+fn invalid(error: plist::Error) -> WireError {
+    WireError::Plist {
+        reason: WireError::excerpt(&error.to_string()),
+    }
+}
+
+/// Builds a [`Dictionary`] from keys and anything that converts into a [`Value`].
+///
+/// ```
+/// let d = cabled_wire::dict! { "MessageType" => "Connect", "PortNumber" => 32498_u64 };
+/// assert_eq!(d.len(), 2);
+/// ```
+#[macro_export]
+macro_rules! dict {
+    ($($key:expr => $value:expr),* $(,)?) => {{
+        #[allow(unused_mut, clippy::allow_attributes_without_reason)]
+        let mut dictionary = $crate::plist::Dictionary::new();
+        $(dictionary.insert(::std::string::String::from($key), $crate::plist::Value::from($value));)*
+        dictionary
+    }};
+}
+
+#[cfg(test)]
+mod tests;

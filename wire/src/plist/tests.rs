@@ -1,0 +1,169 @@
+#![expect(clippy::cast_possible_truncation, clippy::arithmetic_side_effects, reason = "small numbers of test data")]
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A binary property list of `levels` arrays, each holding the next one `width` times.
+fn shared_arrays(levels: u8, width: u8) -> Vec<u8> {
+    let mut out = b"bplist00".to_vec();
+    let mut offsets = Vec::new();
+    for level in 0..levels {
+        offsets.push(out.len() as u8);
+        out.push(0xa0 | width);
+        out.extend(std::iter::repeat_n(level + 1, width.into()));
+    }
+    offsets.push(out.len() as u8);
+    out.extend([0x10, 7]);
+    let table = out.len() as u64;
+    out.extend(&offsets);
+    out.extend([0, 0, 0, 0, 0, 0, 1, 1]);
+    out.extend((offsets.len() as u64).to_be_bytes());
+    out.extend(0_u64.to_be_bytes());
+    out.extend(table.to_be_bytes());
+    out
+}
+
+#[test]
+fn shared_references_are_counted_before_they_unfold() {
+    let bomb = shared_arrays(9, 14);
+    assert!(bomb.len() < 250, "{} bytes", bomb.len());
+    let error = read(&bomb, &Limits::default()).unwrap_err();
+    assert_eq!(
+        error,
+        WireError::Bomb {
+            what: "values",
+            max: 4_000_000
+        }
+    );
+    // The same shape, small enough: 1 + 3 + 9 values.
+    assert!(read(&shared_arrays(2, 3), &Limits::default().with_nodes(13)).is_ok());
+    assert!(read(&shared_arrays(2, 3), &Limits::default().with_nodes(12)).is_err());
+}
+
+#[test]
+fn a_long_text_shared_often_is_counted_by_its_bytes() {
+    let text = "x".repeat(100_000);
+    let value = Value::Array(vec![Value::String(text); 1000]);
+    let bytes = to_binary(&value);
+    assert!(bytes.len() < 110_000, "the writer stores it once");
+    let limits = Limits {
+        payload: 1 << 20,
+        ..Limits::default()
+    };
+    assert_eq!(
+        read(&bytes, &limits),
+        Err(WireError::Bomb {
+            what: "bytes",
+            max: 1 << 20
+        })
+    );
+}
+
+#[test]
+fn a_list_that_contains_itself_is_refused() {
+    let mut looped = shared_arrays(1, 1);
+    looped[9] = 0; // the only element is the array itself
+    assert_eq!(read(&looped, &Limits::default()), Err(WireError::Cycle));
+}
+
+#[test]
+fn nesting_is_limited_in_both_encodings() {
+    let mut value = Value::Integer(1.into());
+    for _ in 0..40 {
+        value = Value::Array(vec![value]);
+    }
+    for bytes in [to_binary(&value), to_xml(&value)] {
+        assert!(read(&bytes, &Limits::default().with_depth(40)).is_ok());
+        let deep = Err(WireError::TooDeep { max: 37 });
+        assert_eq!(read(&bytes, &Limits::default().with_depth(37)), deep);
+    }
+}
+
+#[test]
+fn a_megabyte_of_open_tags_ends_in_an_error_and_not_in_the_stack() {
+    let xml = format!("<?xml version=\"1.0\"?><plist>{}", "<array>".repeat(150_000));
+    assert_eq!(
+        read(xml.as_bytes(), &Limits::default()),
+        Err(WireError::TooDeep { max: 64 })
+    );
+}
+
+#[test]
+fn entities_cannot_be_declared() {
+    let xml = br#"<?xml version="1.0"?><!DOCTYPE plist [<!ENTITY a "aaaa">]><plist><string>&a;</string></plist>"#;
+    assert!(matches!(read(xml, &Limits::default()), Err(WireError::Plist { .. })));
+}
+
+#[test]
+fn control_characters_in_a_device_name_are_read_as_blanks() {
+    let xml = b"<?xml version=\"1.0\"?><plist version=\"1.0\"><dict><key>DeviceName</key><string>a\x01b</string></dict></plist>";
+    let dict = read_dict(xml, &Limits::default()).unwrap();
+    assert!(matches!(dict.text("DeviceName").unwrap(), "a b" | "a\u{1}b"));
+}
+
+#[test]
+fn a_negative_code_is_read_in_each_of_its_encodings() {
+    let xml = b"<?xml version=\"1.0\"?><plist><integer>18446744073709551603</integer></plist>";
+    let wide = Value::Integer(18_446_744_073_709_551_603_u64.into());
+    for bytes in [xml.to_vec(), to_binary(&wide), to_binary(&Value::Integer((-13).into()))] {
+        assert_eq!(as_integer(&read(&bytes, &Limits::default()).unwrap()), Some(-13));
+    }
+}
+
+#[test]
+fn wrong_types_and_missing_keys_name_the_key() {
+    let dict = crate::dict! { "Port" => "many", "Flag" => 1 };
+    assert_eq!(
+        dict.integer("Port"),
+        Err(WireError::Type {
+            key: "Port".into(),
+            expected: "an integer"
+        })
+    );
+    assert_eq!(dict.data("Bag"), Err(WireError::Missing { key: "Bag".into() }));
+    assert_eq!(dict.opt_data("Bag"), Ok(None));
+    assert_eq!(dict.boolean("Flag"), Ok(true));
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        any::<bool>().prop_map(Value::Boolean),
+        any::<i64>().prop_map(|n| Value::Integer(n.into())),
+        (-1e9..1e9_f64).prop_map(Value::Real),
+        "[a-zé\u{1f600} ]{0,12}".prop_map(Value::String),
+        prop::collection::vec(any::<u8>(), 0..20).prop_map(Value::Data),
+    ];
+    leaf.prop_recursive(4, 40, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::Array),
+            prop::collection::vec(("[a-z]{1,6}", inner), 0..6)
+                .prop_map(|pairs| { Value::Dictionary(pairs.into_iter().collect()) }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn values_survive_a_round_trip(value in any_value()) {
+        prop_assert_eq!(&read(&to_binary(&value), &Limits::default()).unwrap(), &value);
+        // XML cannot tell a real without a fraction from an integer's text, but everything else comes back.
+        read(&to_xml(&value), &Limits::default()).unwrap();
+    }
+
+    #[test]
+    fn reading_never_panics(mut bytes in prop::collection::vec(any::<u8>(), 0..200), magic in any::<bool>()) {
+        if magic && bytes.len() > 8 {
+            bytes[..8].copy_from_slice(b"bplist00");
+        }
+        let _ = read(&bytes, &Limits::default());
+    }
+
+    #[test]
+    fn a_damaged_list_never_panics_nor_unfolds(value in any_value(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut bytes = to_binary(&value);
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        let _ = read(&bytes, &Limits::default().with_nodes(10_000));
+    }
+}
