@@ -116,61 +116,94 @@ impl Fault {
     /// The connection of `service` ends after the phone has sent `after` bytes.
     #[must_use]
     pub fn cut(service: &str, direction: Direction, after: u64) -> Self {
-        Self::Cut { service: service.to_owned(), direction, after }
+        Self::Cut {
+            service: service.to_owned(),
+            direction,
+            after,
+        }
     }
 
     /// `service` goes silent for `lasting` after `after` bytes.
     #[must_use]
     pub fn stall(service: &str, direction: Direction, after: u64, lasting: Duration) -> Self {
-        Self::Stall { service: service.to_owned(), direction, after, lasting }
+        Self::Stall {
+            service: service.to_owned(),
+            direction,
+            after,
+            lasting,
+        }
     }
 
     /// `bytes` appear in what `service` sends after `after` bytes.
     #[must_use]
     pub fn inject(service: &str, after: u64, bytes: impl Into<Bytes>) -> Self {
-        Self::Inject { service: service.to_owned(), after, bytes: bytes.into() }
+        Self::Inject {
+            service: service.to_owned(),
+            after,
+            bytes: bytes.into(),
+        }
     }
 
     /// The screen locks after `after` bytes of `service`.
     #[must_use]
     pub fn lock_screen(service: &str, direction: Direction, after: u64) -> Self {
-        Self::LockScreen { service: service.to_owned(), direction, after }
+        Self::LockScreen {
+            service: service.to_owned(),
+            direction,
+            after,
+        }
     }
 
     /// StartService of `service` is answered with `error`.
     #[must_use]
     pub fn refuse_service(service: &str, error: &str) -> Self {
-        Self::RefuseService { service: service.to_owned(), error: error.to_owned() }
+        Self::RefuseService {
+            service: service.to_owned(),
+            error: error.to_owned(),
+        }
     }
 
     /// The port of `service` refuses its connection.
     #[must_use]
     pub fn refuse_connection(service: &str) -> Self {
-        Self::RefuseConnection { service: service.to_owned() }
+        Self::RefuseConnection {
+            service: service.to_owned(),
+        }
     }
 
     /// The lockdown request is answered with `error`.
     #[must_use]
     pub fn lockdown_error(request: &str, error: &str) -> Self {
-        Self::LockdownError { request: request.to_owned(), error: error.to_owned() }
+        Self::LockdownError {
+            request: request.to_owned(),
+            error: error.to_owned(),
+        }
     }
 
     /// The lockdown request is answered with half a frame.
     #[must_use]
     pub fn half_frame(request: &str) -> Self {
-        Self::HalfFrame { request: request.to_owned() }
+        Self::HalfFrame {
+            request: request.to_owned(),
+        }
     }
 
     /// The TLS handshake of `service` ends after the client's certificate.
     #[must_use]
     pub fn close_after_client_certificate(service: &str) -> Self {
-        Self::CloseAfterClientCertificate { service: service.to_owned() }
+        Self::CloseAfterClientCertificate {
+            service: service.to_owned(),
+        }
     }
 
     /// The backup-service request ends with this code.
     #[must_use]
     pub fn backup_error(request: &str, code: i64, description: &str) -> Self {
-        Self::BackupError { request: request.to_owned(), code, description: description.to_owned() }
+        Self::BackupError {
+            request: request.to_owned(),
+            code,
+            description: description.to_owned(),
+        }
     }
 }
 
@@ -224,7 +257,8 @@ impl Faults {
     }
 
     pub(crate) fn take_half_frame(&self, request: &str) -> bool {
-        self.take(|f| matches!(f, Fault::HalfFrame { request: r } if r == request || r == "*")).is_some()
+        self.take(|f| matches!(f, Fault::HalfFrame { request: r } if r == request || r == "*"))
+            .is_some()
     }
 
     pub(crate) fn take_refused_service(&self, service: &str) -> Option<String> {
@@ -235,11 +269,13 @@ impl Faults {
     }
 
     pub(crate) fn take_refused_connection(&self, service: &str) -> bool {
-        self.take(|f| matches!(f, Fault::RefuseConnection { service: s } if s == service)).is_some()
+        self.take(|f| matches!(f, Fault::RefuseConnection { service: s } if s == service))
+            .is_some()
     }
 
     pub(crate) fn take_close_after_certificate(&self, service: &str) -> bool {
-        self.take(|f| matches!(f, Fault::CloseAfterClientCertificate { service: s } if s == service)).is_some()
+        self.take(|f| matches!(f, Fault::CloseAfterClientCertificate { service: s } if s == service))
+            .is_some()
     }
 
     /// Takes every fault that strikes the bytes of this service.
@@ -275,14 +311,25 @@ enum Action {
 impl Trigger {
     fn from_fault(fault: &Fault, wanted: &str) -> Option<Self> {
         let (service, direction, at, action) = match fault {
-            Fault::Cut { service, direction, after } => (service, *direction, *after, Action::Cut),
-            Fault::Stall { service, direction, after, lasting } => {
-                (service, *direction, *after, Action::Stall(*lasting))
-            }
+            Fault::Cut {
+                service,
+                direction,
+                after,
+            } => (service, *direction, *after, Action::Cut),
+            Fault::Stall {
+                service,
+                direction,
+                after,
+                lasting,
+            } => (service, *direction, *after, Action::Stall(*lasting)),
             Fault::Inject { service, after, bytes } => {
                 (service, Direction::ToHost, *after, Action::Inject(bytes.clone()))
             }
-            Fault::LockScreen { service, direction, after } => (service, *direction, *after, Action::LockScreen),
+            Fault::LockScreen {
+                service,
+                direction,
+                after,
+            } => (service, *direction, *after, Action::LockScreen),
             _ => return None,
         };
         (service == wanted).then_some(Self { direction, at, action })
@@ -343,7 +390,10 @@ impl FaultStream {
     }
 
     fn dead() -> io::Error {
-        io::Error::new(io::ErrorKind::ConnectionReset, "the connection was cut by a scripted fault")
+        io::Error::new(
+            io::ErrorKind::ConnectionReset,
+            "the connection was cut by a scripted fault",
+        )
     }
 
     fn kill(&mut self) -> io::Error {
@@ -367,9 +417,15 @@ impl FaultStream {
             if direction == Direction::ToHost {
                 ready!(self.poll_inject(cx))?;
             }
-            let passed = if direction == Direction::ToHost { self.written } else { self.read };
+            let passed = if direction == Direction::ToHost {
+                self.written
+            } else {
+                self.read
+            };
             let here = self.triggers.iter().filter(|t| t.direction == direction);
-            let Some(next) = here.map(|t| t.at).min() else { return Poll::Ready(Ok(u64::MAX)) };
+            let Some(next) = here.map(|t| t.at).min() else {
+                return Poll::Ready(Ok(u64::MAX));
+            };
             let left = next.saturating_sub(passed);
             if left > 0 {
                 return Poll::Ready(Ok(left));
@@ -378,7 +434,10 @@ impl FaultStream {
             if direction == Direction::ToHost {
                 ready!(self.poll_inner_flush(cx))?;
             }
-            let due = self.triggers.iter().position(|t| t.direction == direction && t.at <= passed);
+            let due = self
+                .triggers
+                .iter()
+                .position(|t| t.direction == direction && t.at <= passed);
             let Some(due) = due else { return Poll::Ready(Ok(left)) };
             match self.triggers.swap_remove(due).action {
                 Action::Cut => return Poll::Ready(Err(self.kill())),
@@ -391,7 +450,9 @@ impl FaultStream {
 
     fn poll_inject(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.injecting.is_empty() {
-            let Some(stream) = self.stream.as_mut() else { return Poll::Ready(Err(Self::dead())) };
+            let Some(stream) = self.stream.as_mut() else {
+                return Poll::Ready(Err(Self::dead()));
+            };
             match ready!(Pin::new(stream).poll_write(cx, &self.injecting))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 n => self.injecting.advance(n),
@@ -416,7 +477,9 @@ impl AsyncRead for FaultStream {
             ready!(self.poll_due(cx, Direction::FromHost))?
         };
         let limit = usize::try_from(allowed).unwrap_or(usize::MAX).min(buf.remaining());
-        let Some(stream) = self.stream.as_mut() else { return Poll::Ready(Err(Self::dead())) };
+        let Some(stream) = self.stream.as_mut() else {
+            return Poll::Ready(Err(Self::dead()));
+        };
         let unfilled = buf.initialize_unfilled_to(limit);
         let mut part = ReadBuf::new(unfilled);
         ready!(Pin::new(stream).poll_read(cx, &mut part))?;
@@ -430,9 +493,15 @@ impl AsyncRead for FaultStream {
 impl AsyncWrite for FaultStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let quiet = self.triggers.is_empty() && self.stalled.is_none() && self.injecting.is_empty() && !self.dead;
-        let allowed = if quiet { u64::MAX } else { ready!(self.poll_due(cx, Direction::ToHost))? };
+        let allowed = if quiet {
+            u64::MAX
+        } else {
+            ready!(self.poll_due(cx, Direction::ToHost))?
+        };
         let limit = usize::try_from(allowed).unwrap_or(usize::MAX).min(buf.len());
-        let Some(stream) = self.stream.as_mut() else { return Poll::Ready(Err(Self::dead())) };
+        let Some(stream) = self.stream.as_mut() else {
+            return Poll::Ready(Err(Self::dead()));
+        };
         let n = ready!(Pin::new(stream).poll_write(cx, buf.get(..limit).unwrap_or(buf)))?;
         self.written = self.written.saturating_add(u64::try_from(n).unwrap_or(u64::MAX));
         Poll::Ready(Ok(n))
@@ -468,6 +537,3 @@ impl Drop for FaultStream {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -63,7 +63,12 @@ impl RequestLog {
         if log.entries.len() >= Self::CAPACITY {
             log.entries.pop_front();
         }
-        log.entries.push_back(LogEntry { number, service: service.into(), request: cut(request.to_owned()), detail });
+        log.entries.push_back(LogEntry {
+            number,
+            service: service.into(),
+            request: cut(request.to_owned()),
+            detail,
+        });
     }
 
     /// All entries kept, oldest first.
@@ -75,13 +80,22 @@ impl RequestLog {
     /// The requests of one service, in order, without details.
     #[must_use]
     pub fn requests(&self, service: &str) -> Vec<String> {
-        self.lock().entries.iter().filter(|e| &*e.service == service).map(|e| e.request.clone()).collect()
+        self.lock()
+            .entries
+            .iter()
+            .filter(|e| &*e.service == service)
+            .map(|e| e.request.clone())
+            .collect()
     }
 
     /// How often a service was asked something.
     #[must_use]
     pub fn count(&self, service: &str, request: &str) -> usize {
-        self.lock().entries.iter().filter(|e| &*e.service == service && e.request == request).count()
+        self.lock()
+            .entries
+            .iter()
+            .filter(|e| &*e.service == service && e.request == request)
+            .count()
     }
 
     /// Forgets all entries; numbering goes on.

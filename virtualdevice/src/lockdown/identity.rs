@@ -53,7 +53,10 @@ impl DeviceIdentity {
 
     fn from_pair(pair: &KeyPair) -> Option<Self> {
         let pkcs8 = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(pair).ok()?;
-        Some(Self { pkcs8: SecretBytes::from(pkcs8.as_ref()), public_der: pair.public_key().as_ref().to_vec() })
+        Some(Self {
+            pkcs8: SecretBytes::from(pkcs8.as_ref()),
+            public_der: pair.public_key().as_ref().to_vec(),
+        })
     }
 
     /// The key pair as PKCS#8 PEM, to keep it; as secret as the phone.
@@ -66,7 +69,11 @@ impl DeviceIdentity {
     /// `DevicePublicKey`: PEM with the label `RSA PUBLIC KEY`, which clients insist on, and a newline at the end.
     #[must_use]
     pub fn public_pem(&self) -> Vec<u8> {
-        pem::encode_config(&pem::Pem::new("RSA PUBLIC KEY", self.public_der.as_slice()), unix_lines()).into_bytes()
+        pem::encode_config(
+            &pem::Pem::new("RSA PUBLIC KEY", self.public_der.as_slice()),
+            unix_lines(),
+        )
+        .into_bytes()
     }
 
     /// The public key: DER of a PKCS#1 `RSAPublicKey`.
@@ -86,7 +93,9 @@ fn unix_lines() -> pem::EncodeConfig {
 
 impl fmt::Debug for DeviceIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeviceIdentity").field("public_der", &hex::encode(&self.public_der)).finish_non_exhaustive()
+        f.debug_struct("DeviceIdentity")
+            .field("public_der", &hex::encode(&self.public_der))
+            .finish_non_exhaustive()
     }
 }
 
@@ -108,7 +117,10 @@ mod tests {
 
     #[test]
     fn rubbish_is_no_identity() {
-        assert!(matches!(DeviceIdentity::from_pkcs8(b"rubbish"), Err(IdentityError::Invalid)));
+        assert!(matches!(
+            DeviceIdentity::from_pkcs8(b"rubbish"),
+            Err(IdentityError::Invalid)
+        ));
         assert!(matches!(DeviceIdentity::from_pkcs8(b""), Err(IdentityError::Invalid)));
     }
 }

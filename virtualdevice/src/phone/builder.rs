@@ -1,5 +1,6 @@
 //! Describing a phone before it exists.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use cabled_wire::WireError;
@@ -9,11 +10,12 @@ use tokio::sync::{OnceCell, broadcast, watch};
 use super::screen::Screen;
 use super::{Inner, Pairing, Phone, Power, PowerState};
 use crate::fault::Faults;
+use crate::fs::Fs;
 use crate::lockdown::identity::DeviceIdentity;
 use crate::lockdown::pairing::Pairings;
 use crate::lockdown::values::{Facts, Values};
 use crate::log::RequestLog;
-use crate::profile::Profile;
+use crate::profile::{GIB, Profile};
 use crate::service::ports::Ports;
 
 /// Notifications and events a slow receiver may fall behind.
@@ -27,6 +29,7 @@ pub struct PhoneBuilder {
     seed: u64,
     name: Option<String>,
     udid: Option<Udid>,
+    capacity: Option<u64>,
     passcode: bool,
     unlocks_after_restart: bool,
     pairing: Option<Pairing>,
@@ -64,6 +67,12 @@ impl PhoneBuilder {
     /// The UDID. Default: one made from the seed, as this generation spells it.
     pub fn udid(mut self, udid: Udid) -> Self {
         self.udid = Some(udid);
+        self
+    }
+
+    /// Bytes of storage. Default 64 GiB.
+    pub fn capacity(mut self, bytes: u64) -> Self {
+        self.capacity = Some(bytes);
         self
     }
 
@@ -118,9 +127,14 @@ impl PhoneBuilder {
             ports: Mutex::new(Ports::default()),
             notifications: broadcast::Sender::new(BACKLOG),
             heartbeats: watch::Sender::new(0),
+            awake: Mutex::new(BTreeMap::new()),
+            fs: Fs::new(self.capacity.unwrap_or(64 * GIB)),
             events: broadcast::Sender::new(BACKLOG),
             identity: OnceCell::new_with(self.identity.map(Arc::new)),
-            power: watch::Sender::new(Power { boot: 0, state: PowerState::On }),
+            power: watch::Sender::new(Power {
+                boot: 0,
+                state: PowerState::On,
+            }),
             profile,
         };
         Ok(Phone { inner: Arc::new(inner) })

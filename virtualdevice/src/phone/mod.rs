@@ -3,6 +3,7 @@
 mod builder;
 mod screen;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,8 +18,9 @@ pub use builder::{BuildError, PhoneBuilder};
 pub use screen::PasscodeEntry;
 
 use crate::fault::Faults;
+use crate::fs::Fs;
 use crate::lockdown::identity::{DeviceIdentity, IdentityError};
-use crate::lockdown::pairing::{Pairings, PairingInfo};
+use crate::lockdown::pairing::{PairingInfo, Pairings};
 use crate::lockdown::values::Values;
 use crate::log::RequestLog;
 use crate::profile::Profile;
@@ -76,6 +78,8 @@ pub enum PhoneEvent {
     PasscodeAsked,
     /// The user pressed cancel on the backup or sync screen.
     CancelPressed,
+    /// The phone went to sleep; heartbeats end.
+    Asleep,
     /// The phone goes down; all connections are gone.
     Restarting,
     /// The phone is back.
@@ -108,10 +112,13 @@ pub(crate) struct Inner {
     pub(crate) log: RequestLog,
     pub(crate) values: Mutex<Values>,
     pub(crate) pairings: Mutex<Pairings>,
-    pub(crate) screen: Screen,
+    screen: Screen,
     pub(crate) ports: Mutex<Ports>,
     pub(crate) notifications: broadcast::Sender<String>,
     pub(crate) heartbeats: watch::Sender<usize>,
+    /// Until when each assertion keeps the phone awake.
+    pub(crate) awake: Mutex<BTreeMap<u64, Instant>>,
+    pub(crate) fs: Fs,
     events: broadcast::Sender<PhoneEvent>,
     identity: OnceCell<Arc<DeviceIdentity>>,
     power: watch::Sender<Power>,
@@ -163,6 +170,12 @@ impl Phone {
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.inner.seed
+    }
+
+    /// The storage: what AFC, house_arrest and the backup service read and write.
+    #[must_use]
+    pub fn fs(&self) -> &Fs {
+        &self.inner.fs
     }
 
     /// What will go wrong.
@@ -364,7 +377,9 @@ impl Phone {
     /// Whether Find My is on.
     #[must_use]
     pub fn find_my(&self) -> bool {
-        self.value(Some("com.apple.fmip"), "IsAssociated").and_then(|v| v.as_boolean()).unwrap_or(false)
+        self.value(Some("com.apple.fmip"), "IsAssociated")
+            .and_then(|v| v.as_boolean())
+            .unwrap_or(false)
     }
 
     /// Finishes the setup assistant, or not: backups are refused before.
@@ -376,10 +391,22 @@ impl Phone {
     /// Whether the setup assistant is finished.
     #[must_use]
     pub fn setup_done(&self) -> bool {
-        self.value(Some("com.apple.purplebuddy"), "SetupDone").and_then(|v| v.as_boolean()).unwrap_or(true)
+        self.value(Some("com.apple.purplebuddy"), "SetupDone")
+            .and_then(|v| v.as_boolean())
+            .unwrap_or(true)
     }
 
     // Power.
+
+    /// Sends the phone to sleep: heartbeats say `SleepyTime` and end. False while an assertion keeps it awake.
+    pub fn fall_asleep(&self) -> bool {
+        let now = Instant::now();
+        let awake = locked(&self.inner.awake).values().any(|until| *until > now);
+        if !awake {
+            self.emit(PhoneEvent::Asleep);
+        }
+        !awake
+    }
 
     /// Restarts the phone: every connection ends, ports are closed, and for [`Profile::restart_time`] it is gone.
     ///
@@ -422,7 +449,12 @@ impl Phone {
         locked(&self.inner.ports).close_all();
         self.inner.screen.restarted();
         self.emit(event);
-        self.inner.power.send_modify(|power| *power = Power { boot: power.boot.wrapping_add(1), state });
+        self.inner.power.send_modify(|power| {
+            *power = Power {
+                boot: power.boot.wrapping_add(1),
+                state,
+            }
+        });
     }
 
     /// Whether connections can be made: not switched off, not restarting.
@@ -452,7 +484,9 @@ impl Phone {
         let service = if port == LOCKDOWN_PORT {
             None
         } else {
-            let open = locked(&self.inner.ports).take(port).ok_or(ConnectError::Refused { port })?;
+            let open = locked(&self.inner.ports)
+                .take(port)
+                .ok_or(ConnectError::Refused { port })?;
             if self.inner.faults.take_refused_connection(&open.service) {
                 return Err(ConnectError::Refused { port });
             }

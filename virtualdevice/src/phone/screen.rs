@@ -49,7 +49,11 @@ impl Screen {
             unlocks_after_restart,
             entry: PasscodeEntry::After(Duration::ZERO),
         };
-        Self { state: Mutex::new(state), typed: watch::Sender::new(0), prompts: Mutex::new(0) }
+        Self {
+            state: Mutex::new(state),
+            typed: watch::Sender::new(0),
+            prompts: Mutex::new(0),
+        }
     }
 
     pub(super) fn has_passcode(&self) -> bool {
@@ -104,7 +108,10 @@ impl Screen {
     pub(super) fn prompt(&self) -> Prompt<'_> {
         let mut showing = locked(&self.prompts);
         *showing = showing.saturating_add(1);
-        Prompt { screen: self, typed: self.typed.subscribe() }
+        Prompt {
+            screen: self,
+            typed: self.typed.subscribe(),
+        }
     }
 }
 

@@ -38,8 +38,11 @@ const UNPAIRED_KEYS: &[&str] = &[
     "WiFiAddress",
 ];
 
-const LOCKED_SERVICES: &[&str] =
-    &["com.apple.mobile.house_arrest", "com.apple.mobile.installation_proxy", "com.apple.mobilebackup2"];
+const LOCKED_SERVICES: &[&str] = &[
+    "com.apple.mobile.house_arrest",
+    "com.apple.mobile.installation_proxy",
+    "com.apple.mobilebackup2",
+];
 
 fn strings(list: &[&str]) -> Vec<String> {
     list.iter().map(|&item| item.to_owned()).collect()
@@ -47,8 +50,14 @@ fn strings(list: &[&str]) -> Vec<String> {
 
 /// `[product type, marketing name, board, architecture, platform, model number]`, then chip and board numbers.
 fn iphone(names: [&str; 6], chip_id: u32, board_id: u32, udid_style: UdidStyle) -> Model {
-    let [product_type, marketing_name, hardware_model, cpu_architecture, hardware_platform, model_number] =
-        names.map(str::to_owned);
+    let [
+        product_type,
+        marketing_name,
+        hardware_model,
+        cpu_architecture,
+        hardware_platform,
+        model_number,
+    ] = names.map(str::to_owned);
     Model {
         product_type,
         marketing_name,
@@ -136,7 +145,12 @@ impl Profile {
     pub fn ios_12_5() -> Self {
         Self {
             name: "12.5".to_owned(),
-            model: iphone(["iPhone7,2", "iPhone 6", "N61AP", "arm64", "t7000", "MG4F2"], 0x7000, 6, UdidStyle::Hex40),
+            model: iphone(
+                ["iPhone7,2", "iPhone 6", "N61AP", "arm64", "t7000", "MG4F2"],
+                0x7000,
+                6,
+                UdidStyle::Hex40,
+            ),
             product_version: "12.5.7".to_owned(),
             build_version: "16H81".to_owned(),
             ..Self::ios_10_3()
@@ -148,7 +162,12 @@ impl Profile {
     pub fn ios_14_8() -> Self {
         Self {
             name: "14.8".to_owned(),
-            model: iphone(["iPhone10,1", "iPhone 8", "D20AP", "arm64", "t8015", "MQ6K2"], 0x8015, 2, UdidStyle::Hex40),
+            model: iphone(
+                ["iPhone10,1", "iPhone 8", "D20AP", "arm64", "t8015", "MQ6K2"],
+                0x8015,
+                2,
+                UdidStyle::Hex40,
+            ),
             product_version: "14.8.1".to_owned(),
             build_version: "18H107".to_owned(),
             tls: TlsVersions::Tls12And13,
@@ -164,7 +183,12 @@ impl Profile {
     pub fn ios_16_7() -> Self {
         Self {
             name: "16.7".to_owned(),
-            model: iphone(["iPhone10,3", "iPhone X", "D22AP", "arm64", "t8015", "MQA52"], 0x8015, 6, UdidStyle::Hex40),
+            model: iphone(
+                ["iPhone10,3", "iPhone X", "D22AP", "arm64", "t8015", "MQA52"],
+                0x8015,
+                6,
+                UdidStyle::Hex40,
+            ),
             product_version: "16.7.10".to_owned(),
             build_version: "20H350".to_owned(),
             status_version: "3.3".to_owned(),

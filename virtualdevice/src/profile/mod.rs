@@ -110,7 +110,12 @@ impl PurgeRule {
     /// The rule of the notes, with `extra` bytes on the wire.
     #[must_use]
     pub const fn new(extra: u64, asks: bool) -> Self {
-        Self { headroom: 128 << 20, extra, urgency: 4, asks }
+        Self {
+            headroom: 128 << 20,
+            extra,
+            urgency: 4,
+            asks,
+        }
     }
 
     /// Bytes the host must report more than, for `upload` bytes to send.
@@ -138,9 +143,15 @@ pub struct KdfRounds {
 
 impl KdfRounds {
     /// What phones write: 10 million and 10 thousand rounds, seconds of work for every password.
-    pub const REAL: Self = Self { double: 10_000_000, single: 10_000 };
+    pub const REAL: Self = Self {
+        double: 10_000_000,
+        single: 10_000,
+    };
     /// The default here, so that tests do not spend their time deriving keys: NOT what a phone writes.
-    pub const QUICK: Self = Self { double: 50_000, single: 10_000 };
+    pub const QUICK: Self = Self {
+        double: 50_000,
+        single: 10_000,
+    };
 
     /// Rounds of your own; a keybag with zero rounds is refused by readers.
     #[must_use]
@@ -383,7 +394,10 @@ impl Profile {
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
         let lower = name.trim().to_ascii_lowercase();
-        let wanted = lower.strip_prefix("ios").unwrap_or(&lower).trim_start_matches([' ', '-', '_']);
+        let wanted = lower
+            .strip_prefix("ios")
+            .unwrap_or(&lower)
+            .trim_start_matches([' ', '-', '_']);
         let major_only = !wanted.is_empty() && !wanted.contains('.');
         Self::all().into_iter().find(|profile| {
             let same_major = major_only && profile.name.split('.').next() == Some(wanted);
@@ -420,7 +434,11 @@ mod tests {
         for profile in Profile::all() {
             assert_eq!(Profile::by_name(&profile.name).as_ref(), Some(&profile));
             assert_eq!(Profile::by_name(&profile.product_version).as_ref(), Some(&profile));
-            assert!(profile.version() >= (10, 0), "rustls cannot serve {}", profile.product_version);
+            assert!(
+                profile.version() >= (10, 0),
+                "rustls cannot serve {}",
+                profile.product_version
+            );
         }
         assert_eq!(Profile::by_name("iOS 26").map(|p| p.name), Some("26".to_owned()));
         assert_eq!(Profile::by_name("1"), None);
@@ -446,7 +464,11 @@ mod tests {
     #[test]
     fn device_link_numbers_changed_with_ios_14() {
         for profile in Profile::all() {
-            let expected = if profile.version() < (14, 0) { (300, 0) } else { (400, 0) };
+            let expected = if profile.version() < (14, 0) {
+                (300, 0)
+            } else {
+                (400, 0)
+            };
             assert_eq!(profile.device_link, expected, "{}", profile.name);
         }
     }

@@ -46,7 +46,11 @@ fn letters(bytes: [u8; 32], len: usize) -> String {
 }
 
 fn digits(bytes: [u8; 32], len: usize) -> String {
-    bytes.iter().take(len).map(|byte| char::from(b'0'.saturating_add(byte % 10))).collect()
+    bytes
+        .iter()
+        .take(len)
+        .map(|byte| char::from(b'0'.saturating_add(byte % 10)))
+        .collect()
 }
 
 /// An address of a made-up vendor: the bit for local administration is set.
@@ -57,9 +61,18 @@ fn mac(bytes: [u8; 32]) -> String {
 
 /// Appends the check digit of IMEI and ICCID numbers.
 fn with_luhn(mut body: String) -> String {
-    let double = |digit: u32| if digit > 4 { digit.saturating_mul(2).saturating_sub(9) } else { digit << 1 };
+    let double = |digit: u32| {
+        if digit > 4 {
+            digit.saturating_mul(2).saturating_sub(9)
+        } else {
+            digit << 1
+        }
+    };
     let digits = body.chars().rev().filter_map(|c| c.to_digit(10));
-    let sum: u32 = digits.enumerate().map(|(i, digit)| if i % 2 == 0 { double(digit) } else { digit }).sum();
+    let sum: u32 = digits
+        .enumerate()
+        .map(|(i, digit)| if i % 2 == 0 { double(digit) } else { digit })
+        .sum();
     let check = u8::try_from(sum % 10).unwrap_or_default();
     body.push(char::from(b'0'.saturating_add(10_u8.saturating_sub(check) % 10)));
     body
@@ -68,7 +81,11 @@ fn with_luhn(mut body: String) -> String {
 impl Facts {
     pub(crate) fn new(profile: &Profile, seed: u64) -> Self {
         let of = |label: &str| bytes(seed, label, &profile.model.product_type);
-        let serial_len = if profile.model.udid_style == UdidStyle::Hex40 { 12 } else { 10 };
+        let serial_len = if profile.model.udid_style == UdidStyle::Hex40 {
+            12
+        } else {
+            10
+        };
         let line = digits(of("phone number"), 2);
         Self {
             serial: letters(of("serial"), serial_len),

@@ -43,7 +43,11 @@ pub(crate) struct Values {
 impl Values {
     pub(crate) fn new(profile: &Profile, facts: &Facts, udid: &Udid, name: Option<String>) -> Self {
         let name = name.unwrap_or_else(|| format!("Virtual {}", profile.model.marketing_name));
-        Self { default: tables::default_domain(profile, facts, udid, &name), domains: tables::domains(profile), clock_ahead: 0.0 }
+        Self {
+            default: tables::default_domain(profile, facts, udid, &name),
+            domains: tables::domains(profile),
+            clock_ahead: 0.0,
+        }
     }
 
     fn domain(&self, domain: Option<&str>) -> Option<&Dictionary> {
@@ -55,7 +59,9 @@ impl Values {
 }
 
 fn host_clock() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |now| now.as_secs_f64())
 }
 
 /// A value as a session reads it.
@@ -68,12 +74,19 @@ pub(crate) fn read(phone: &Phone, domain: Option<&str>, key: &str) -> Option<Val
 
 /// A whole domain; empty where there is none.
 pub(crate) fn read_domain(phone: &Phone, domain: Option<&str>) -> Dictionary {
-    let mut dict = locked(&phone.inner().values).domain(domain).cloned().unwrap_or_default();
+    let mut dict = locked(&phone.inner().values)
+        .domain(domain)
+        .cloned()
+        .unwrap_or_default();
     let keys: &[&str] = match domain {
         None => &["TimeIntervalSince1970", "PasswordProtected"],
-        Some(DISK_USAGE) => {
-            &["TotalDiskCapacity", "TotalDataCapacity", "TotalDataAvailable", "AmountDataAvailable", "TotalSystemCapacity"]
-        }
+        Some(DISK_USAGE) => &[
+            "TotalDiskCapacity",
+            "TotalDataCapacity",
+            "TotalDataAvailable",
+            "AmountDataAvailable",
+            "TotalSystemCapacity",
+        ],
         Some(_) => &[],
     };
     for key in keys {
@@ -92,6 +105,9 @@ fn computed(phone: &Phone, domain: Option<&str>, key: &str) -> Option<Value> {
             Some(Value::Real(host_clock() + ahead))
         }
         (None, "PasswordProtected") => Some(phone.is_locked().into()),
+        (Some(DISK_USAGE), "TotalDiskCapacity" | "TotalDataCapacity") => Some(phone.fs().total_bytes().into()),
+        (Some(DISK_USAGE), "TotalDataAvailable" | "AmountDataAvailable") => Some(phone.fs().free_bytes().into()),
+        (Some(DISK_USAGE), "TotalSystemCapacity") => Some(0_u64.into()),
         _ => None,
     }
 }
@@ -101,7 +117,10 @@ pub(crate) fn write(phone: &Phone, domain: Option<&str>, key: &str, value: Optio
     {
         let mut values = locked(&phone.inner().values);
         if domain.is_none() && key == "TimeIntervalSince1970" {
-            let set = value.as_ref().and_then(plist::as_real).filter(|seconds| seconds.is_finite());
+            let set = value
+                .as_ref()
+                .and_then(plist::as_real)
+                .filter(|seconds| seconds.is_finite());
             values.clock_ahead = set.map_or(0.0, |seconds| seconds - host_clock());
             return;
         }
@@ -142,7 +161,11 @@ pub(crate) fn may_set(
     value: &Value,
     in_session: bool,
 ) -> Result<(), LockdownError> {
-    let text = |value: &Value| value.as_string().is_some_and(|text| !text.is_empty() && text.len() <= MAX_TEXT);
+    let text = |value: &Value| {
+        value
+            .as_string()
+            .is_some_and(|text| !text.is_empty() && text.len() <= MAX_TEXT)
+    };
     let fits = match (domain, key) {
         (None, "UntrustedHostBUID") => text(value),
         _ if !in_session => return Err(LockdownError::SessionInactive),
@@ -156,7 +179,11 @@ pub(crate) fn may_set(
     let values = locked(&phone.inner().values);
     let new_key = values.domain(domain).is_none_or(|dict| !dict.contains_key(key));
     let full = values.domain(domain).is_some_and(|dict| dict.len() >= MAX_KEYS);
-    if fits && key.len() <= MAX_TEXT && !(new_key && full) { Ok(()) } else { Err(LockdownError::SetProhibited) }
+    if fits && key.len() <= MAX_TEXT && !(new_key && full) {
+        Ok(())
+    } else {
+        Err(LockdownError::SetProhibited)
+    }
 }
 
 /// Whether a host may remove this value.
@@ -169,6 +196,3 @@ pub(crate) fn may_remove(phone: &Phone, domain: Option<&str>, key: &str) -> Resu
         _ => Err(LockdownError::RemoveProhibited),
     }
 }
-
-#[cfg(test)]
-mod tests;

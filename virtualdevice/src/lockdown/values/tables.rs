@@ -56,7 +56,7 @@ pub(super) fn default_domain(profile: &Profile, facts: &Facts, udid: &Udid, name
 fn identity(profile: &Profile, facts: &Facts, udid: &Udid, name: &str) -> Dictionary {
     let model = &profile.model;
     let family: u64 = if model.device_class == "iPad" { 2 } else { 1 };
-    let [nonce_head @ .., _, _, _, _, _, _, _, _, _, _, _, _] = facts.nonce;
+    let key_hash: Vec<u8> = facts.nonce.iter().copied().take(20).collect();
     dict! {
         "BoardId" => u64::from(model.board_id),
         "BuildVersion" => profile.build_version.as_str(),
@@ -75,7 +75,7 @@ fn identity(profile: &Profile, facts: &Facts, udid: &Udid, name: &str) -> Dictio
         "HumanReadableProductVersionString" => profile.product_version.as_str(),
         "MLBSerialNumber" => facts.mlb_serial.as_str(),
         "ModelNumber" => model.model_number.as_str(),
-        "PkHash" => data(&nonce_head),
+        "PkHash" => data(&key_hash),
         "ProductName" => "iPhone OS",
         "ProductType" => model.product_type.as_str(),
         "ProductVersion" => profile.product_version.as_str(),
@@ -90,12 +90,12 @@ fn identity(profile: &Profile, facts: &Facts, udid: &Udid, name: &str) -> Dictio
 }
 
 fn radio(facts: &Facts) -> Dictionary {
-    let [serial_head @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = facts.nonce;
+    let serial: Vec<u8> = facts.nonce.iter().copied().rev().take(4).collect();
     dict! {
         "BasebandCertId" => 2_u64,
         "BasebandChipID" => 0_u64,
         "BasebandKeyHashInformation" => dict! { "AKeyStatus" => 2_u64, "SKeyStatus" => 0_u64 },
-        "BasebandSerialNumber" => data(&serial_head),
+        "BasebandSerialNumber" => data(&serial),
         "BasebandStatus" => "BBInfoAvailable",
         "BasebandVersion" => "1.00.00",
         "IntegratedCircuitCardIdentity" => facts.iccid.as_str(),
@@ -118,9 +118,15 @@ fn radio(facts: &Facts) -> Dictionary {
 /// All other domains.
 pub(super) fn domains(profile: &Profile) -> BTreeMap<String, Dictionary> {
     let mut domains: BTreeMap<String, Dictionary> = [
-        (super::BACKUP, dict! { "WillEncrypt" => false, "RequiresEncryption" => false, "CloudBackupEnabled" => false }),
+        (
+            super::BACKUP,
+            dict! { "WillEncrypt" => false, "RequiresEncryption" => false, "CloudBackupEnabled" => false },
+        ),
         ("com.apple.mobile.iTunes", itunes()),
-        ("com.apple.iTunes", dict! { "LibraryApplications" => Value::Array(Vec::new()) }),
+        (
+            "com.apple.iTunes",
+            dict! { "LibraryApplications" => Value::Array(Vec::new()) },
+        ),
         (super::DISK_USAGE, dict! { "AmountDataReserved" => 209_715_200_u64 }),
         ("com.apple.mobile.battery", battery()),
         ("com.apple.international", international()),
@@ -140,9 +146,18 @@ pub(super) fn domains(profile: &Profile) -> BTreeMap<String, Dictionary> {
             dict! { "DeviceHandlesDefaultCalendar" => true, "DeviceSupportsClearingData" => true },
         ),
         ("com.apple.fmip", dict! { "IsAssociated" => false }),
-        ("com.apple.purplebuddy", dict! { "SetupDone" => true, "SetupState" => "SetupUsingAssistant" }),
-        ("com.apple.PurpleBuddy", dict! { "SetupDone" => true, "SetupState" => "SetupUsingAssistant" }),
-        ("com.apple.mobile.restriction", dict! { "ProhibitAppInstall" => false, "ProhibitAppDelete" => false }),
+        (
+            "com.apple.purplebuddy",
+            dict! { "SetupDone" => true, "SetupState" => "SetupUsingAssistant" },
+        ),
+        (
+            "com.apple.PurpleBuddy",
+            dict! { "SetupDone" => true, "SetupState" => "SetupUsingAssistant" },
+        ),
+        (
+            "com.apple.mobile.restriction",
+            dict! { "ProhibitAppInstall" => false, "ProhibitAppDelete" => false },
+        ),
         ("com.apple.mobile.chaperone", dict! { "DeviceIsChaperoned" => false }),
         (
             "com.apple.Accessibility",
@@ -154,13 +169,19 @@ pub(super) fn domains(profile: &Profile) -> BTreeMap<String, Dictionary> {
             },
         ),
         ("com.apple.mobile.lockdownd", dict! { "ProtocolVersion" => "2" }),
-        ("com.apple.mobile.user_preferences", dict! { "DiagnosticsAllowed" => false }),
+        (
+            "com.apple.mobile.user_preferences",
+            dict! { "DiagnosticsAllowed" => false },
+        ),
     ]
     .into_iter()
     .map(|(name, dict)| (name.to_owned(), dict))
     .collect();
     if profile.version() >= (16, 0) {
-        domains.insert("com.apple.security.mac.amfi".to_owned(), dict! { "DeveloperModeStatus" => false });
+        domains.insert(
+            "com.apple.security.mac.amfi".to_owned(),
+            dict! { "DeveloperModeStatus" => false },
+        );
     }
     domains
 }
