@@ -152,7 +152,16 @@ pub struct Answer {
 }
 
 /// Paths that no host may follow, and two (`/` in front, doubled slashes) that it may clean.
-pub const HOSTILE_PATHS: &[&str] = &["..", "../escape", "a/../../escape", "/", "/etc/escape", "//", ".", "nul\0byte"];
+pub const HOSTILE_PATHS: &[&str] = &[
+    "..",
+    "../escape",
+    "a/../../escape",
+    "/",
+    "/etc/escape",
+    "//",
+    ".",
+    "nul\0byte",
+];
 
 impl Script {
     /// Nothing but the script of spec 14.2, which every client finishes.
@@ -169,15 +178,25 @@ impl Script {
         let mut script = Self::plain()
             .with(Torture::EmptyDownload)
             .with(Torture::UnknownMessage("DLMessageWarpDrive".into()))
-            .with(Torture::Purge { amount: 1 << 40, urgency: 4 })
+            .with(Torture::Purge {
+                amount: 1 << 40,
+                urgency: 4,
+            })
             .with(Torture::ListMissing)
             .with(Torture::RemoveMissing)
             .with(Torture::LegacyNames)
             .with(Torture::ProgressBackwards)
             .with(Torture::EmptyBlocks)
-            .with(Torture::Silence { at: Moment::BetweenFiles, lasting: Duration::from_millis(20) });
+            .with(Torture::Silence {
+                at: Moment::BetweenFiles,
+                lasting: Duration::from_millis(20),
+            });
         for message in PathMessage::ALL {
-            let climbing = [format!("{target}/../escape"), format!("{target}/Snapshot/../../escape"), "x".repeat(5000)];
+            let climbing = [
+                format!("{target}/../escape"),
+                format!("{target}/Snapshot/../../escape"),
+                "x".repeat(5000),
+            ];
             let paths = HOSTILE_PATHS.iter().map(|path| (*path).to_owned()).chain(climbing);
             for path in paths {
                 // On the wire of an upload 5,000 bytes are a broken stream, not a bad path.
@@ -241,7 +260,12 @@ pub fn put_awkward_files(fs: &Fs) -> Result<usize, FsError> {
     for length in LENGTHS {
         let bytes: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap_or(0)).collect();
         let meta = Meta::file().with_times(crate::fs::now());
-        fs.put("MediaDomain", &format!("Media/Awkward/{length:07}.bin"), Kind::File(Content::bytes(bytes)), meta)?;
+        fs.put(
+            "MediaDomain",
+            &format!("Media/Awkward/{length:07}.bin"),
+            Kind::File(Content::bytes(bytes)),
+            meta,
+        )?;
     }
     Ok(LENGTHS.len())
 }

@@ -88,7 +88,9 @@ impl State {
             snapshot_left: false,
             idle_limit: Duration::from_secs(600),
         };
-        Self { inner: Arc::new(Mutex::new(inner)) }
+        Self {
+            inner: Arc::new(Mutex::new(inner)),
+        }
     }
 
     // Every change is made in one step, so a panic elsewhere leaves the state usable.
@@ -234,7 +236,12 @@ impl State {
     /// The revisions of the run with this `UUID`, if this phone made it not long ago.
     pub(super) fn revisions(&self, uuid: &str) -> Option<Arc<Revisions>> {
         let inner = self.lock();
-        inner.runs.iter().rev().find(|(known, _)| known == uuid).map(|(_, revisions)| Arc::clone(revisions))
+        inner
+            .runs
+            .iter()
+            .rev()
+            .find(|(known, _)| known == uuid)
+            .map(|(_, revisions)| Arc::clone(revisions))
     }
 
     pub(super) fn set_restore(&self, report: RestoreReport) {

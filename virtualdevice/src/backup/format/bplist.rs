@@ -125,7 +125,9 @@ fn put_header(out: &mut Vec<u8>, kind: u8, count: usize) {
 
 /// Encodes `root` as a binary property list.
 pub(super) fn write(root: &Node<'_>) -> Vec<u8> {
-    let mut flattener = Flattener { objects: Vec::with_capacity(64) };
+    let mut flattener = Flattener {
+        objects: Vec::with_capacity(64),
+    };
     let top = flattener.add(root);
     let objects = flattener.objects;
     let ref_width = width_of(objects.len() as u64);
@@ -162,9 +164,14 @@ pub(super) fn write(root: &Node<'_>) -> Vec<u8> {
     }
     let table = out.len() as u64;
     let offset_width = width_of(table);
-    offsets.iter().for_each(|offset| put_be(&mut out, *offset, offset_width));
+    offsets
+        .iter()
+        .for_each(|offset| put_be(&mut out, *offset, offset_width));
     out.extend([0; 6]);
-    out.extend([u8::try_from(offset_width).unwrap_or(8), u8::try_from(ref_width).unwrap_or(8)]);
+    out.extend([
+        u8::try_from(offset_width).unwrap_or(8),
+        u8::try_from(ref_width).unwrap_or(8),
+    ]);
     for value in [objects.len() as u64, top as u64, table] {
         out.extend(value.to_be_bytes());
     }
@@ -181,7 +188,10 @@ pub(super) enum Object<'a> {
     Text(Cow<'a, str>),
     Data(&'a [u8]),
     Array(&'a [u8]),
-    Dict { keys: &'a [u8], values: &'a [u8] },
+    Dict {
+        keys: &'a [u8],
+        values: &'a [u8],
+    },
     /// Null, booleans, reals: nothing that a record needs.
     Other,
 }
@@ -217,15 +227,30 @@ impl<'a> Document<'a> {
             return Err(MALFORMED);
         }
         let table = usize::try_from(table).map_err(|_| MALFORMED)?;
-        let length = usize::try_from(count).ok().and_then(|c| c.checked_mul(offset_width)).ok_or(MALFORMED)?;
+        let length = usize::try_from(count)
+            .ok()
+            .and_then(|c| c.checked_mul(offset_width))
+            .ok_or(MALFORMED)?;
         let offsets = head.get(table..).and_then(|rest| rest.get(..length)).ok_or(MALFORMED)?;
-        Ok(Self { body: head, offsets, offset_width, ref_width, top })
+        Ok(Self {
+            body: head,
+            offsets,
+            offset_width,
+            ref_width,
+            top,
+        })
     }
 
     /// The object with this number.
     pub(super) fn object(&self, number: u64) -> Result<Object<'a>, FormatError> {
-        let at = usize::try_from(number).ok().and_then(|n| n.checked_mul(self.offset_width)).ok_or(MALFORMED)?;
-        let offset = self.offsets.get(at..at.saturating_add(self.offset_width)).ok_or(MALFORMED)?;
+        let at = usize::try_from(number)
+            .ok()
+            .and_then(|n| n.checked_mul(self.offset_width))
+            .ok_or(MALFORMED)?;
+        let offset = self
+            .offsets
+            .get(at..at.saturating_add(self.offset_width))
+            .ok_or(MALFORMED)?;
         let offset = usize::try_from(be(offset)).map_err(|_| MALFORMED)?;
         let (marker, rest) = self.body.get(offset..).and_then(<[u8]>::split_first).ok_or(MALFORMED)?;
         let (kind, low) = (marker & 0xf0, marker & 0x0f);
@@ -258,11 +283,14 @@ impl<'a> Document<'a> {
         let bytes = count.checked_mul(scale).and_then(|n| rest.get(..n)).ok_or(MALFORMED)?;
         Ok(match kind {
             0x40 => Object::Data(bytes),
-            0x50 if bytes.is_ascii() => {
-                Object::Text(Cow::Borrowed(std::str::from_utf8(bytes).map_err(|_| MALFORMED)?))
-            }
+            0x50 if bytes.is_ascii() => Object::Text(Cow::Borrowed(std::str::from_utf8(bytes).map_err(|_| MALFORMED)?)),
             0x60 => {
-                let units: Vec<u16> = bytes.as_chunks().0.iter().map(|unit| u16::from_be_bytes(*unit)).collect();
+                let units: Vec<u16> = bytes
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|unit| u16::from_be_bytes(*unit))
+                    .collect();
                 Object::Text(Cow::Owned(String::from_utf16(&units).map_err(|_| MALFORMED)?))
             }
             0xa0 => Object::Array(bytes),
@@ -281,7 +309,9 @@ impl<'a> Document<'a> {
 
     /// The entries of a dictionary with text keys.
     pub(super) fn entries(&self, dict: &Object<'a>) -> Result<Vec<(Cow<'a, str>, u64)>, FormatError> {
-        let Object::Dict { keys, values } = dict else { return Err(FormatError::Record("a dictionary is missing")) };
+        let Object::Dict { keys, values } = dict else {
+            return Err(FormatError::Record("a dictionary is missing"));
+        };
         let mut out = Vec::with_capacity(16);
         for (key, value) in self.refs(keys).zip(self.refs(values)) {
             if let Object::Text(text) = self.object(key)? {
@@ -293,7 +323,10 @@ impl<'a> Document<'a> {
 }
 
 fn integer<'a>(rest: &'a [u8], low: u8) -> Result<Object<'a>, FormatError> {
-    let width = 1_usize.checked_shl(u32::from(low)).filter(|w| *w <= 16).ok_or(MALFORMED)?;
+    let width = 1_usize
+        .checked_shl(u32::from(low))
+        .filter(|w| *w <= 16)
+        .ok_or(MALFORMED)?;
     let bytes = rest.get(..width).ok_or(MALFORMED)?;
     // Sixteen bytes carry a number above i63; its low half is the value (spec mobilebackup2 1.4).
     let low_half = bytes.get(width.saturating_sub(8)..).unwrap_or(bytes);
@@ -308,7 +341,10 @@ fn length(rest: &[u8], low: u8) -> Result<(usize, &[u8]), FormatError> {
     if marker & 0xf0 != 0x10 {
         return Err(MALFORMED);
     }
-    let width = 1_usize.checked_shl(u32::from(marker & 0x0f)).filter(|w| *w <= 8).ok_or(MALFORMED)?;
+    let width = 1_usize
+        .checked_shl(u32::from(marker & 0x0f))
+        .filter(|w| *w <= 8)
+        .ok_or(MALFORMED)?;
     let (bytes, rest) = rest.split_at_checked(width).ok_or(MALFORMED)?;
     Ok((usize::try_from(be(bytes)).map_err(|_| MALFORMED)?, rest))
 }

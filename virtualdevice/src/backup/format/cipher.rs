@@ -42,7 +42,10 @@ impl std::fmt::Debug for Encryptor {
 impl Encryptor {
     pub(crate) fn new(key: &Key) -> Self {
         let cipher = cbc::Encryptor::new(key.bytes().into(), &Array::default());
-        Self { cipher, tail: Vec::with_capacity(BLOCK) }
+        Self {
+            cipher,
+            tail: Vec::with_capacity(BLOCK),
+        }
     }
 
     /// Appends the ciphertext of as much as is complete to `out`.
@@ -85,7 +88,10 @@ pub(crate) struct BadPadding;
 impl Decryptor {
     pub(crate) fn new(key: &Key) -> Self {
         let cipher = cbc::Decryptor::new(key.bytes().into(), &Array::default());
-        Self { cipher, tail: Vec::with_capacity(BLOCK) }
+        Self {
+            cipher,
+            tail: Vec::with_capacity(BLOCK),
+        }
     }
 
     /// Appends plaintext that is certainly content.
@@ -103,7 +109,8 @@ impl Decryptor {
         self.tail.extend_from_slice(out.get(whole..).unwrap_or_default());
         out.truncate(whole);
         if let Some(fresh) = out.get_mut(from..) {
-            self.cipher.decrypt_blocks(Array::<u8, U16>::slice_as_chunks_mut(fresh).0);
+            self.cipher
+                .decrypt_blocks(Array::<u8, U16>::slice_as_chunks_mut(fresh).0);
         }
     }
 
@@ -115,7 +122,10 @@ impl Decryptor {
         }
         self.cipher.decrypt_blocks(blocks);
         let fill = *self.tail.last().ok_or(BadPadding)?;
-        let kept = BLOCK.checked_sub(usize::from(fill)).filter(|_| fill > 0).ok_or(BadPadding)?;
+        let kept = BLOCK
+            .checked_sub(usize::from(fill))
+            .filter(|_| fill > 0)
+            .ok_or(BadPadding)?;
         let (content, padding) = self.tail.split_at_checked(kept).ok_or(BadPadding)?;
         if padding.iter().any(|byte| *byte != fill) {
             return Err(BadPadding);
@@ -152,7 +162,12 @@ mod tests {
             let bytes = |key: &str| hex::decode(case[key].as_str().unwrap()).unwrap();
             let key = Key::new(bytes("key").try_into().unwrap());
             if case["padded_cipher"].is_string() {
-                assert_eq!(encrypt(&key, &bytes("plain"), 7), bytes("padded_cipher"), "{}", case["name"]);
+                assert_eq!(
+                    encrypt(&key, &bytes("plain"), 7),
+                    bytes("padded_cipher"),
+                    "{}",
+                    case["name"]
+                );
                 assert_eq!(decrypt(&key, &bytes("padded_cipher"), 13).unwrap(), bytes("plain"));
                 checked += 1;
             }

@@ -42,11 +42,23 @@ impl Writer {
         )?;
         db.execute_batch(SCHEMA)?;
         db.execute_batch("PRAGMA user_version = 2; BEGIN;")?;
-        Ok(Self { db, path: path.to_owned() })
+        Ok(Self {
+            db,
+            path: path.to_owned(),
+        })
     }
 
-    pub(crate) fn insert(&self, id: FileId, domain: &str, path: &str, flags: i64, file: &[u8]) -> Result<(), FormatError> {
-        let mut insert = self.db.prepare_cached("INSERT INTO Files VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    pub(crate) fn insert(
+        &self,
+        id: FileId,
+        domain: &str,
+        path: &str,
+        flags: i64,
+        file: &[u8],
+    ) -> Result<(), FormatError> {
+        let mut insert = self
+            .db
+            .prepare_cached("INSERT INTO Files VALUES (?1, ?2, ?3, ?4, ?5)")?;
         insert.execute((id.to_string(), domain, path, flags, file))?;
         Ok(())
     }
@@ -86,7 +98,11 @@ impl Reader {
         db.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA cache_size = -8192;")?;
         // A view or a virtual table of that name would run whatever its maker liked.
         let sql: String = db
-            .query_row("SELECT sql FROM sqlite_schema WHERE name = 'Files' AND type = 'table'", [], |row| row.get(0))
+            .query_row(
+                "SELECT sql FROM sqlite_schema WHERE name = 'Files' AND type = 'table'",
+                [],
+                |row| row.get(0),
+            )
             .map_err(|error| match error {
                 rusqlite::Error::QueryReturnedNoRows => FormatError::Database("there is no table Files"),
                 other => FormatError::Sqlite(other),
@@ -116,14 +132,23 @@ impl Reader {
             let utf8 = |bytes| std::str::from_utf8(bytes).map_err(|_| FormatError::Database("a text is not UTF-8"));
             let Some(id) = FileId::parse(utf8(id)?) else { continue };
             let (domain, path) = (utf8(domain)?, utf8(path)?);
-            each(Row { rowid: row.get(0)?, id, domain, path, flags: row.get(4)?, file })?;
+            each(Row {
+                rowid: row.get(0)?,
+                id,
+                domain,
+                path,
+                flags: row.get(4)?,
+                file,
+            })?;
         }
         Ok(())
     }
 
     /// The `file` column of one row.
     pub(crate) fn file(&self, rowid: i64) -> Result<Vec<u8>, FormatError> {
-        let mut select = self.db.prepare_cached("SELECT file FROM Files WHERE rowid = ?1 AND length(file) <= 8388608")?;
+        let mut select = self
+            .db
+            .prepare_cached("SELECT file FROM Files WHERE rowid = ?1 AND length(file) <= 8388608")?;
         Ok(select.query_row([rowid], |row| row.get(0))?)
     }
 }
@@ -151,7 +176,9 @@ mod tests {
         let writer = Writer::create(path).unwrap();
         for n in 0..count {
             let name = format!("Documents/a long enough name for a file {n:06}.bin");
-            writer.insert(FileId::of("AppDomain-x", &name), "AppDomain-x", &name, FILE, &[7; 450]).unwrap();
+            writer
+                .insert(FileId::of("AppDomain-x", &name), "AppDomain-x", &name, FILE, &[7; 450])
+                .unwrap();
         }
         assert_eq!(writer.finish().unwrap(), path);
     }
@@ -163,7 +190,11 @@ mod tests {
         write(&path, 100);
         let bytes = std::fs::read(&path).unwrap();
         assert!(bytes.starts_with(b"SQLite format 3\0"));
-        assert_eq!(bytes[16..24], [0x10, 0, 2, 2, 0, 64, 32, 32], "page size, WAL versions, no reserved bytes");
+        assert_eq!(
+            bytes[16..24],
+            [0x10, 0, 2, 2, 0, 64, 32, 32],
+            "page size, WAL versions, no reserved bytes"
+        );
         assert_eq!(bytes.len() % 4096, 0);
         assert_eq!(bytes[60..64], 2_u32.to_be_bytes(), "user_version");
         assert_eq!(bytes[64..68], 1_u32.to_be_bytes(), "incremental vacuum");
@@ -216,11 +247,18 @@ mod tests {
         let path = dir.path().join("m.db");
         write(&path, 3);
         let db = Connection::open(&path).unwrap();
-        db.execute("INSERT INTO Files VALUES ('00', NULL, NULL, 16, NULL)", []).unwrap();
+        db.execute("INSERT INTO Files VALUES ('00', NULL, NULL, 16, NULL)", [])
+            .unwrap();
         db.execute("UPDATE Files SET file = NULL WHERE rowid = 2", []).unwrap();
         drop(db);
         let mut seen = 0;
-        Reader::open(&path).unwrap().rows(|_| { seen += 1; Ok(()) }).unwrap();
+        Reader::open(&path)
+            .unwrap()
+            .rows(|_| {
+                seen += 1;
+                Ok(())
+            })
+            .unwrap();
         assert_eq!(seen, 2);
     }
 }

@@ -53,7 +53,9 @@ impl Key {
     /// RFC 3394; `None` when the constant does not come out: the wrong key, or damage.
     pub(crate) fn unwrap(&self, wrapped: &[u8; 40]) -> Option<Self> {
         let mut out = Zeroizing::new([0; 32]);
-        KwAes256::new(self.bytes().into()).unwrap_key(wrapped, out.as_mut_slice()).ok()?;
+        KwAes256::new(self.bytes().into())
+            .unwrap_key(wrapped, out.as_mut_slice())
+            .ok()?;
         Some(Self(out))
     }
 }
@@ -82,7 +84,11 @@ impl Derivation {
     /// Fresh salts; `first` is the number of rounds of the first stage, absent before iOS 10.2.
     pub(crate) fn fresh(first: Option<u32>, iterations: u32) -> Result<Self, FormatError> {
         let first = first.map(|rounds| random().map(|salt| (salt, rounds))).transpose()?;
-        Ok(Self { salt: random()?, iterations, first })
+        Ok(Self {
+            salt: random()?,
+            iterations,
+            first,
+        })
     }
 
     /// The key for `password`. Takes seconds with the rounds of a real device.
@@ -170,14 +176,26 @@ impl ClassKeys {
         let kek = derivation.derive(password);
         let mut classes = Vec::with_capacity(self.inner.len());
         for (class, wrap, key) in &self.inner {
-            classes.push(Class { uuid: random()?, class: *class, wrap: *wrap, wrapped: kek.wrap(key) });
+            classes.push(Class {
+                uuid: random()?,
+                class: *class,
+                wrap: *wrap,
+                wrapped: kek.wrap(key),
+            });
         }
-        Ok(Keybag { uuid: self.bag, derivation, classes })
+        Ok(Keybag {
+            uuid: self.bag,
+            derivation,
+            classes,
+        })
     }
 
     /// The key of a class that the password alone opens.
     pub(crate) fn key(&self, class: u32) -> Option<&Key> {
-        self.inner.iter().find(|(c, wrap, _)| *c == class & 0x0f && !wrap.bound()).map(|(_, _, key)| key)
+        self.inner
+            .iter()
+            .find(|(c, wrap, _)| *c == class & 0x0f && !wrap.bound())
+            .map(|(_, _, key)| key)
     }
 
     /// The key of any class, as the phone with this device key gets it.
@@ -204,7 +222,9 @@ impl ClassKeys {
     pub(crate) fn unwrap_file_key(&self, stored: &[u8; WRAPPED_KEY], fallback: Option<u8>) -> Option<Key> {
         let (prefix, wrapped) = stored.split_first_chunk::<4>()?;
         let wrapped: &[u8; 40] = wrapped.try_into().ok()?;
-        let by_prefix = self.key(u32::from_le_bytes(*prefix)).and_then(|key| key.unwrap(wrapped));
+        let by_prefix = self
+            .key(u32::from_le_bytes(*prefix))
+            .and_then(|key| key.unwrap(wrapped));
         by_prefix.or_else(|| self.key(u32::from(fallback?))?.unwrap(wrapped))
     }
 }
@@ -262,7 +282,10 @@ impl Keybag {
             let (tag, value, tail) = item(rest)?;
             rest = tail;
             if tag == b"UUID" && seen_uuid {
-                groups.push(Group { uuid: value.try_into().unwrap_or_default(), ..Group::default() });
+                groups.push(Group {
+                    uuid: value.try_into().unwrap_or_default(),
+                    ..Group::default()
+                });
             } else if let Some(group) = groups.last_mut() {
                 group.take(tag, value)?;
             } else {
@@ -281,10 +304,19 @@ impl Keybag {
             }
             // Curve25519 classes and unknown kinds have no 40-byte key; they are of no use here.
             if let Some(wrapped) = group.wrapped {
-                classes.push(Class { uuid: group.uuid, class, wrap: Wrap(group.wrap), wrapped });
+                classes.push(Class {
+                    uuid: group.uuid,
+                    class,
+                    wrap: Wrap(group.wrap),
+                    wrapped,
+                });
             }
         }
-        Ok(Self { uuid: header.uuid, derivation: header.derivation()?, classes })
+        Ok(Self {
+            uuid: header.uuid,
+            derivation: header.derivation()?,
+            classes,
+        })
     }
 
     /// Opens the bag. Costs one derivation.
@@ -317,7 +349,10 @@ fn item(bytes: &[u8]) -> Result<(&[u8; 4], &[u8], &[u8]), FormatError> {
 }
 
 fn u32_of(value: &[u8]) -> Result<u32, FormatError> {
-    value.try_into().map(u32::from_be_bytes).map_err(|_| FormatError::Keybag("a number is not four bytes long"))
+    value
+        .try_into()
+        .map(u32::from_be_bytes)
+        .map_err(|_| FormatError::Keybag("a number is not four bytes long"))
 }
 
 #[derive(Default)]
@@ -332,7 +367,11 @@ struct Header {
 impl Header {
     fn take(&mut self, tag: &[u8; 4], value: &[u8]) -> Result<(), FormatError> {
         match tag {
-            b"UUID" => self.uuid = value.try_into().map_err(|_| FormatError::Keybag("UUID is not 16 bytes long"))?,
+            b"UUID" => {
+                self.uuid = value
+                    .try_into()
+                    .map_err(|_| FormatError::Keybag("UUID is not 16 bytes long"))?
+            }
             b"SALT" => self.salt = value.try_into().ok(),
             b"DPSL" => self.first_salt = value.try_into().ok(),
             b"ITER" => self.iterations = Some(u32_of(value)?),
@@ -350,7 +389,11 @@ impl Header {
         if rounds.into_iter().flatten().any(|r| r == 0 || r > MAX_ROUNDS) {
             return Err(FormatError::Keybag("it asks for no rounds, or for too many"));
         }
-        Ok(Derivation { salt, iterations, first })
+        Ok(Derivation {
+            salt,
+            iterations,
+            first,
+        })
     }
 }
 
@@ -399,8 +442,16 @@ mod tests {
                 continue; // ten million rounds: seconds in release, minutes in a debug build without optimised crates
             }
             let first = case["dpsl"].is_string().then(|| (array(&case["dpsl"]), rounds("dpic")));
-            let derivation = Derivation { salt: array(&case["salt"]), iterations: rounds("iter"), first };
-            assert_eq!(derivation.derive(&bytes(&case["password"])).bytes().as_slice(), bytes(&case["kek"]), "{case}");
+            let derivation = Derivation {
+                salt: array(&case["salt"]),
+                iterations: rounds("iter"),
+                first,
+            };
+            assert_eq!(
+                derivation.derive(&bytes(&case["password"])).bytes().as_slice(),
+                bytes(&case["kek"]),
+                "{case}"
+            );
         }
     }
 
@@ -423,7 +474,11 @@ mod tests {
     #[test]
     fn bags_of_the_vectors_open_and_are_written_back_byte_for_byte() {
         let all = vectors();
-        let bags = all["keybag"].as_array().unwrap().iter().chain(std::iter::once(&all["real_keybag"]));
+        let bags = all["keybag"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .chain(std::iter::once(&all["real_keybag"]));
         for case in bags {
             let password = case["password_utf8"].as_str().or(case["password"].as_str()).unwrap();
             let blob = bytes(&case["blob"]);
@@ -454,7 +509,14 @@ mod tests {
                 let bag = keys.seal(b"secret", Derivation::fresh(first, 2).unwrap()).unwrap();
                 assert_eq!(bag.encode().len(), length);
                 let bound: Vec<u32> = bag.classes.iter().filter(|c| c.wrap.0 == 3).map(|c| c.class).collect();
-                assert_eq!(bound, if encrypted { vec![5, 9, 10, 11] } else { (5..=11).collect() });
+                assert_eq!(
+                    bound,
+                    if encrypted {
+                        vec![5, 9, 10, 11]
+                    } else {
+                        (5..=11).collect()
+                    }
+                );
                 let opened = Keybag::decode(&bag.encode()).unwrap().open(b"secret").unwrap();
                 assert_eq!(opened.key(3), keys.key(3));
                 assert_eq!(opened.bag, keys.bag);

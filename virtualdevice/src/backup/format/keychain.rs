@@ -34,8 +34,18 @@ pub struct KeychainItem {
 
 impl std::fmt::Debug for KeychainItem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { class, account, service, secret, .. } = self;
-        write!(f, "KeychainItem({service} for {account}, class {class}, {} secret bytes)", secret.len())
+        let Self {
+            class,
+            account,
+            service,
+            secret,
+            ..
+        } = self;
+        write!(
+            f,
+            "KeychainItem({service} for {account}, class {class}, {} secret bytes)",
+            secret.len()
+        )
     }
 }
 
@@ -57,7 +67,9 @@ impl KeychainItem {
     }
 
     fn from_der(bytes: &[u8], internet: bool, class: u8) -> Option<Self> {
-        let (0x31, mut set, []) = take_der(bytes)? else { return None };
+        let (0x31, mut set, []) = take_der(bytes)? else {
+            return None;
+        };
         let mut out = Self {
             internet,
             class,
@@ -67,7 +79,9 @@ impl KeychainItem {
             secret: Vec::new(),
         };
         while !set.is_empty() {
-            let (0x30, pair, rest) = take_der(set)? else { return None };
+            let (0x30, pair, rest) = take_der(set)? else {
+                return None;
+            };
             set = rest;
             let (_, name, value) = take_der(pair)?;
             let (_, value, _) = take_der(value)?;
@@ -92,7 +106,11 @@ pub(crate) fn encode(items: &[KeychainItem], keys: &ClassKeys, device_key: &Key)
         let class_key = keys.class_key(u32::from(item.class), device_key);
         let class_key = class_key.ok_or(FormatError::Keychain("its class has no key"))?;
         let sealed = seal(&class_key, u32::from(item.class), &Key::random()?, &item.der());
-        let (list, table) = if item.internet { (&mut inet, b"inet") } else { (&mut genp, b"genp") };
+        let (list, table) = if item.internet {
+            (&mut inet, b"inet")
+        } else {
+            (&mut genp, b"genp")
+        };
         let mut reference = table.to_vec();
         reference.extend((n as u64).saturating_add(1).to_le_bytes());
         list.push(Value::Dictionary(dict! {
@@ -109,7 +127,11 @@ pub(crate) fn encode(items: &[KeychainItem], keys: &ClassKeys, device_key: &Key)
 
 /// What a backup's file gives to this phone: the items that opened, and how many stay closed (another device's, or a
 /// version we do not know).
-pub(crate) fn decode(bytes: &[u8], keys: &ClassKeys, device_key: &Key) -> Result<(Vec<KeychainItem>, usize), FormatError> {
+pub(crate) fn decode(
+    bytes: &[u8],
+    keys: &ClassKeys,
+    device_key: &Key,
+) -> Result<(Vec<KeychainItem>, usize), FormatError> {
     const BAD: FormatError = FormatError::Keychain("keychain-backup.plist");
     let dict = plist::read_dict(bytes, &Limits::default().with_bytes(MAX_PLIST)).map_err(|_| BAD)?;
     let (mut items, mut closed) = (Vec::new(), 0_usize);
@@ -178,7 +200,10 @@ fn take_der(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         0..=127 => (usize::from(*first), rest),
         0x81..=0x84 => {
             let (length, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (length.iter().fold(0_usize, |n, byte| (n << 8) | usize::from(*byte)), rest)
+            (
+                length.iter().fold(0_usize, |n, byte| (n << 8) | usize::from(*byte)),
+                rest,
+            )
         }
         _ => return None,
     };
@@ -252,7 +277,10 @@ mod tests {
             let class = u32::try_from(item["protection_class"].as_u64().unwrap()).unwrap();
             if item["version"].as_u64() == Some(3) {
                 let item_key = Key::new(bytes("item_key").try_into().unwrap());
-                assert_eq!(seal(keys.key(class).unwrap(), class, &item_key, &bytes("plain")), bytes("blob"));
+                assert_eq!(
+                    seal(keys.key(class).unwrap(), class, &item_key, &bytes("plain")),
+                    bytes("blob")
+                );
                 checked += 1;
             }
         }

@@ -73,7 +73,10 @@ impl Status {
         let text = |key: &str| dict.opt_text(key).ok().flatten().unwrap_or_default().to_owned();
         Ok(Self {
             uuid: text("UUID"),
-            date: dict.get("Date").and_then(Value::as_date).map_or(SystemTime::UNIX_EPOCH, SystemTime::from),
+            date: dict
+                .get("Date")
+                .and_then(Value::as_date)
+                .map_or(SystemTime::UNIX_EPOCH, SystemTime::from),
             version: text("Version"),
             state: SnapshotState::parse(state),
             is_full: dict.opt_boolean("IsFullBackup").ok().flatten().unwrap_or(false),
@@ -133,12 +136,18 @@ impl Manifest {
         let (version, system_domains_version) = (text("Version"), text("SystemDomainsVersion"));
         let boolean = |key: &str| dict.opt_boolean(key).ok().flatten().unwrap_or(false);
         let (was_passcode_set, is_encrypted) = (boolean("WasPasscodeSet"), boolean("IsEncrypted"));
-        let date = dict.get("Date").and_then(Value::as_date).map_or(SystemTime::UNIX_EPOCH, SystemTime::from);
+        let date = dict
+            .get("Date")
+            .and_then(Value::as_date)
+            .map_or(SystemTime::UNIX_EPOCH, SystemTime::from);
         let mut take = |key: &str| dict.remove(key);
         let dictionary = |value: Option<Value>| value.and_then(Value::into_dictionary).unwrap_or_default();
         let data = |value: Option<Value>| value.and_then(Value::into_data);
         let manifest_key = match data(take("ManifestKey")) {
-            Some(key) => Some(key.try_into().map_err(|_| FormatError::Plist("ManifestKey of Manifest.plist"))?),
+            Some(key) => Some(
+                key.try_into()
+                    .map_err(|_| FormatError::Plist("ManifestKey of Manifest.plist"))?,
+            ),
             None => None,
         };
         Ok(Self {
@@ -172,8 +181,9 @@ mod tests {
     #[test]
     fn a_finished_status_has_189_bytes_and_other_words_change_that() {
         use SnapshotState::{Finished, Moving, Removing, Uploading};
-        let lengths: Vec<usize> =
-            [Uploading, Moving, Removing, Finished].map(|state| status(state).encode().len()).into();
+        let lengths: Vec<usize> = [Uploading, Moving, Removing, Finished]
+            .map(|state| status(state).encode().len())
+            .into();
         assert_eq!(lengths, [190, 187, 189, 189]);
     }
 

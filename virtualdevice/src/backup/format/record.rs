@@ -61,7 +61,13 @@ impl Record {
         let class = place(&mut objects, 1);
         objects.push(class_object("MBFile", &["MBFile", "NSObject"]));
         if let Some(slot) = objects.get_mut(1) {
-            *slot = Node::Dict(self.fields(&Places { target, digest, key, attributes, class }));
+            *slot = Node::Dict(self.fields(&Places {
+                target,
+                digest,
+                key,
+                attributes,
+                class,
+            }));
         }
         bplist::write(&Node::Dict(vec![
             ("$version", Node::Int(100_000)),
@@ -122,7 +128,9 @@ impl Record {
         };
         let archive = doc.entries(&doc.object(doc.top)?)?;
         let objects = find(&archive, "$objects").ok_or(FormatError::Record("$objects is missing"))?;
-        let Object::Array(objects) = doc.object(objects)? else { return Err(FormatError::Record("$objects is no array")) };
+        let Object::Array(objects) = doc.object(objects)? else {
+            return Err(FormatError::Record("$objects is no array"));
+        };
         let objects: Vec<u64> = doc.refs(objects).take(4096).collect();
         // A UID names a slot of $objects; the slot holds an object number.
         let slot = |uid: u64| -> Result<Object<'_>, FormatError> {
@@ -159,7 +167,9 @@ impl Record {
                 "UserID" => out.uid = integer(&object)?,
                 "GroupID" => out.gid = integer(&object)?,
                 "InodeNumber" => out.inode = integer(&object)?.cast_unsigned(),
-                "Size" => out.size = u64::try_from(integer(&object)?).map_err(|_| FormatError::Record("Size below 0"))?,
+                "Size" => {
+                    out.size = u64::try_from(integer(&object)?).map_err(|_| FormatError::Record("Size below 0"))?
+                }
                 "Mode" => out.mode = u32::try_from(integer(&object)?).map_err(|_| FormatError::Record("Mode"))?,
                 "ProtectionClass" => out.class = u8::try_from(integer(&object)? & 0x0f).unwrap_or(0),
                 _ => {}
@@ -229,8 +239,10 @@ fn data<'a>(
         Object::Data(data) => return Ok(data),
         dict @ Object::Dict { .. } => {
             let entries = doc.entries(&dict)?;
-            let (_, number) =
-                entries.iter().find(|(name, _)| name == "NS.data").ok_or(FormatError::Record("NS.data is missing"))?;
+            let (_, number) = entries
+                .iter()
+                .find(|(name, _)| name == "NS.data")
+                .ok_or(FormatError::Record("NS.data is missing"))?;
             doc.object(*number)?
         }
         _ => return Err(FormatError::Record("data is missing")),
@@ -247,12 +259,21 @@ fn data<'a>(
 
 /// Extended attributes are a property list of their own: name to raw bytes (spec backup-format 5.4).
 fn encode_xattrs(xattrs: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
-    bplist::write(&Node::Dict(xattrs.iter().map(|(name, value)| (name.as_str(), Node::Data(value))).collect()))
+    bplist::write(&Node::Dict(
+        xattrs
+            .iter()
+            .map(|(name, value)| (name.as_str(), Node::Data(value)))
+            .collect(),
+    ))
 }
 
 fn decode_xattrs(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, FormatError> {
-    let limits = Limits::default().with_bytes(MAX_ARCHIVE).with_depth(4).with_nodes(10_000);
-    let value = plist::read(bytes, &limits).map_err(|_| FormatError::Record("ExtendedAttributes is no property list"))?;
+    let limits = Limits::default()
+        .with_bytes(MAX_ARCHIVE)
+        .with_depth(4)
+        .with_nodes(10_000);
+    let value =
+        plist::read(bytes, &limits).map_err(|_| FormatError::Record("ExtendedAttributes is no property list"))?;
     let Value::Dictionary(dict) = value else {
         return Err(FormatError::Record("ExtendedAttributes is no dictionary"));
     };
@@ -260,7 +281,9 @@ fn decode_xattrs(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, FormatError>
 }
 
 fn attributes(dict: Dictionary) -> BTreeMap<String, Vec<u8>> {
-    dict.into_iter().filter_map(|(name, value)| value.into_data().map(|data| (name, data))).collect()
+    dict.into_iter()
+        .filter_map(|(name, value)| value.into_data().map(|data| (name, data)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -276,7 +299,9 @@ mod tests {
         let int = |key: &str| expect[key].as_i64().unwrap();
         let bytes = |key: &str| expect[key].as_str().map(|text| hex::decode(text).unwrap());
         let xattrs = expect["xattrs"].as_object().map(|map| {
-            map.iter().map(|(k, v)| (k.clone(), hex::decode(v.as_str().unwrap()).unwrap())).collect()
+            map.iter()
+                .map(|(k, v)| (k.clone(), hex::decode(v.as_str().unwrap()).unwrap()))
+                .collect()
         });
         Record {
             path: expect["path"].as_str().unwrap().into(),
@@ -303,7 +328,12 @@ mod tests {
         assert!(cases.len() > 10);
         for case in cases {
             let blob = hex::decode(case["blob"].as_str().unwrap()).unwrap();
-            assert_eq!(Record::decode(&blob).unwrap(), from_expectation(&case["expect"]), "{}", case["name"]);
+            assert_eq!(
+                Record::decode(&blob).unwrap(),
+                from_expectation(&case["expect"]),
+                "{}",
+                case["name"]
+            );
         }
     }
 
