@@ -54,19 +54,49 @@ impl App {
 }
 
 /// Bundle id, name, file sharing, groups, extensions.
-type Line = (&'static str, &'static str, bool, &'static [&'static str], &'static [&'static str]);
+type Line = (
+    &'static str,
+    &'static str,
+    bool,
+    &'static [&'static str],
+    &'static [&'static str],
+);
 
 pub(super) const WHATSAPP_GROUP: &str = "group.net.whatsapp.WhatsApp.shared";
 
 const APPS: &[Line] = &[
-    ("net.whatsapp.WhatsApp", "WhatsApp", false, &[WHATSAPP_GROUP], &["net.whatsapp.WhatsApp.ShareExtension"]),
+    (
+        "net.whatsapp.WhatsApp",
+        "WhatsApp",
+        false,
+        &[WHATSAPP_GROUP],
+        &["net.whatsapp.WhatsApp.ShareExtension"],
+    ),
     ("com.example.reader", "Reader", true, &["group.com.example.reader"], &[]),
     ("com.example.recorder", "Recorder", true, &[], &[]),
-    ("com.example.maps", "Maps To Go", false, &["group.com.example.maps"], &["com.example.maps.widget"]),
-    ("com.example.fitness", "Fitness Log", false, &[], &["com.example.fitness.watchkitapp.extension"]),
+    (
+        "com.example.maps",
+        "Maps To Go",
+        false,
+        &["group.com.example.maps"],
+        &["com.example.maps.widget"],
+    ),
+    (
+        "com.example.fitness",
+        "Fitness Log",
+        false,
+        &[],
+        &["com.example.fitness.watchkitapp.extension"],
+    ),
     ("com.example.notes-and-more", "Notes & More", true, &[], &[]),
     ("com.example.oddities", "Oddities", true, &[], &[]),
-    ("org.example.Bank", "Bank", false, &["group.org.example.Bank.shared"], &["org.example.Bank.notify"]),
+    (
+        "org.example.Bank",
+        "Bank",
+        false,
+        &["group.org.example.Bank.shared"],
+        &["org.example.Bank.notify"],
+    ),
 ];
 
 /// The apps of a phone made from `seed`: the same eight on every phone, with blobs of its own.
@@ -75,7 +105,9 @@ const APPS: &[Line] = &[
 /// group's domain.
 #[must_use]
 pub fn apps(seed: u64) -> Vec<App> {
-    APPS.iter().map(|line| app(Seed::new(seed).child("app").child(line.0), line)).collect()
+    APPS.iter()
+        .map(|line| app(Seed::new(seed).child("app").child(line.0), line))
+        .collect()
 }
 
 fn app(seed: Seed, &(bundle_id, name, file_sharing, groups, plugins): &Line) -> App {
@@ -120,7 +152,10 @@ fn app(seed: Seed, &(bundle_id, name, file_sharing, groups, plugins): &Line) -> 
 /// `sinf` around `frma`, `schm` and `schi` with `user`, `key `, `iviv`, `righ`, `name`, `priv` and `sign`.
 fn sinf(seed: Seed) -> Vec<u8> {
     let atom = |name: &[u8; 4], contents: &[u8]| {
-        let mut out = u32::try_from(contents.len() + 8).unwrap_or_default().to_be_bytes().to_vec();
+        let mut out = u32::try_from(contents.len() + 8)
+            .unwrap_or_default()
+            .to_be_bytes()
+            .to_vec();
         out.extend(name);
         out.extend(contents);
         out
@@ -131,7 +166,9 @@ fn sinf(seed: Seed) -> Vec<u8> {
         atom(name, &bytes)
     };
     let mut name = [0; 256];
-    name.iter_mut().zip(b"owner@example.com").for_each(|(to, from)| *to = *from);
+    name.iter_mut()
+        .zip(b"owner@example.com")
+        .for_each(|(to, from)| *to = *from);
     let keys = [
         random(b"user", 4),
         random(b"key ", 4),
@@ -158,15 +195,25 @@ mod tests {
     fn apps_are_the_same_for_a_seed_and_differ_in_their_blobs_between_seeds() {
         assert_eq!(apps(1), apps(1));
         let (one, two) = (apps(1), apps(2));
-        assert!(one.iter().zip(&two).all(|(a, b)| a.bundle_id == b.bundle_id && a.sinf != b.sinf));
+        assert!(
+            one.iter()
+                .zip(&two)
+                .all(|(a, b)| a.bundle_id == b.bundle_id && a.sinf != b.sinf)
+        );
     }
 
     #[test]
     fn metadata_is_a_plist_that_names_the_app() {
         for app in apps(7) {
             let dict = plist::read_dict(&app.metadata, &plist::Limits::default()).unwrap();
-            assert_eq!(dict.get("softwareVersionBundleId").and_then(Value::as_string), Some(app.bundle_id.as_str()));
-            assert!(app.container_path.starts_with("/var/mobile/Containers/Data/Application/"));
+            assert_eq!(
+                dict.get("softwareVersionBundleId").and_then(Value::as_string),
+                Some(app.bundle_id.as_str())
+            );
+            assert!(
+                app.container_path
+                    .starts_with("/var/mobile/Containers/Data/Application/")
+            );
             assert_eq!(app.sinf.get(4..8), Some(&b"sinf"[..]));
         }
     }

@@ -26,7 +26,14 @@ pub(super) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     pub(super) fn new(fs: &'a Fs, seed: Seed, now: i64) -> Self {
-        Self { fs, seed, now, directories: BTreeSet::new(), files: 0, bytes: 0 }
+        Self {
+            fs,
+            seed,
+            now,
+            directories: BTreeSet::new(),
+            files: 0,
+            bytes: 0,
+        }
     }
 
     /// Regular files so far.
@@ -78,7 +85,9 @@ impl<'a> Builder<'a> {
             2..=5 => 4,
             _ => 3,
         };
-        let meta = Meta::file().with_times(self.time(domain, path)).with_protection_class(class);
+        let meta = Meta::file()
+            .with_times(self.time(domain, path))
+            .with_protection_class(class);
         self.file_with(domain, path, content, meta)
     }
 

@@ -21,7 +21,11 @@ pub(super) fn apps(builder: &mut Builder<'_>, apps: &[App]) -> Result<(), Conten
         }
         let launches = builder.seed.child(&app.bundle_id).word(0) % 1000;
         let settings = dict! { "LaunchCount" => launches, "Version" => app.short_version.as_str() };
-        builder.plist(&domain, &format!("Library/Preferences/{}.plist", app.bundle_id), settings)?;
+        builder.plist(
+            &domain,
+            &format!("Library/Preferences/{}.plist", app.bundle_id),
+            settings,
+        )?;
         if app.file_sharing {
             let text = Content::text(builder.seed.child(&app.bundle_id).value(), 700 + launches);
             builder.file(&domain, "Documents/Read Me.txt", text)?;
@@ -58,7 +62,11 @@ impl Shot {
     }
 
     pub(super) fn name(self) -> String {
-        format!("IMG_{:04}.{}", self.number % 10_000, if self.video { "MOV" } else { "JPG" })
+        format!(
+            "IMG_{:04}.{}",
+            self.number % 10_000,
+            if self.video { "MOV" } else { "JPG" }
+        )
     }
 
     pub(super) fn path(self) -> String {
@@ -80,7 +88,9 @@ impl Plan {
 
     /// The n-th extra file; those at the end are what takes any length.
     fn file(self, n: u64) -> Bulk {
-        let Some(n) = n.checked_sub(self.large) else { return Bulk::Video(n) };
+        let Some(n) = n.checked_sub(self.large) else {
+            return Bulk::Video(n);
+        };
         let round = n / 20;
         match n % 20 {
             0 => Bulk::Video(self.large + round * 8),
@@ -108,8 +118,14 @@ impl Plan {
 
     fn shots(self) -> impl Iterator<Item = Shot> {
         (0..self.len()).filter_map(move |n| match self.file(n) {
-            Bulk::Photo(number) => Some(Shot { number: number + 1, video: false }),
-            Bulk::Video(number) => Some(Shot { number: number + 1, video: true }),
+            Bulk::Photo(number) => Some(Shot {
+                number: number + 1,
+                video: false,
+            }),
+            Bulk::Video(number) => Some(Shot {
+                number: number + 1,
+                video: true,
+            }),
             _ => None,
         })
     }
@@ -118,7 +134,10 @@ impl Plan {
 pub(super) fn fill(builder: &mut Builder<'_>, recipe: &Recipe) -> Result<(), ContentsError> {
     // One more file is to come: the index of the photos, which depends on how many there are.
     let extra = recipe.files.saturating_sub(builder.files() + 1 + recipe.large_files);
-    let plan = Plan { large: recipe.large_files, extra };
+    let plan = Plan {
+        large: recipe.large_files,
+        extra,
+    };
     let index = db::photos(builder, plan.shots())?;
     builder.file(map::CAMERA_ROLL, "Media/PhotoData/Photos.sqlite", index)?;
     let seed = builder.seed.child("bulk");
@@ -127,7 +146,12 @@ pub(super) fn fill(builder: &mut Builder<'_>, recipe: &Recipe) -> Result<(), Con
     for n in 0..plan.len() {
         let weight = u128::from(plan.weight(n, seed));
         let share = (u128::from(bytes) * weight).checked_div(weights).unwrap_or_default();
-        let len = put(builder, plan.file(n), seed.nth(n), u64::try_from(share).unwrap_or(bytes))?;
+        let len = put(
+            builder,
+            plan.file(n),
+            seed.nth(n),
+            u64::try_from(share).unwrap_or(bytes),
+        )?;
         bytes = bytes.saturating_sub(len);
         weights -= weight;
     }
@@ -141,15 +165,32 @@ fn put(builder: &mut Builder<'_>, file: Bulk, seed: Seed, share: u64) -> Result<
     let (domain, path, content) = match file {
         Bulk::Photo(number) | Bulk::Video(number) => {
             let video = matches!(file, Bulk::Video(_));
-            return shot(builder, Shot { number: number + 1, video }, value, share);
+            return shot(
+                builder,
+                Shot {
+                    number: number + 1,
+                    video,
+                },
+                value,
+                share,
+            );
         }
         Bulk::Thumbnail(n) => {
             let path = format!("Media/PhotoData/Thumbnails/V2/{}/{}.THM", n / 1000, guid());
             (map::CAMERA_ROLL, path, picture_or_noise(value, share))
         }
         Bulk::Chat(n) => {
-            let path = format!("Message/Media/1555{:07}@s.whatsapp.net/{:x}/{}.jpg", n % 40, n / 500, guid());
-            ("AppDomainGroup-group.net.whatsapp.WhatsApp.shared", path, picture_or_noise(value, share))
+            let path = format!(
+                "Message/Media/1555{:07}@s.whatsapp.net/{:x}/{}.jpg",
+                n % 40,
+                n / 500,
+                guid()
+            );
+            (
+                "AppDomainGroup-group.net.whatsapp.WhatsApp.shared",
+                path,
+                picture_or_noise(value, share),
+            )
         }
         Bulk::Document(n) => {
             let path = format!("Documents/Library {}/{}.epub", n / 200, guid());
@@ -167,7 +208,11 @@ fn put(builder: &mut Builder<'_>, file: Bulk, seed: Seed, share: u64) -> Result<
 
 /// A picture, where there is room for one.
 fn picture_or_noise(seed: u64, len: u64) -> Content {
-    if len < MIN_JPEG_LEN { Content::noise(seed, len) } else { Content::jpeg(seed, len) }
+    if len < MIN_JPEG_LEN {
+        Content::noise(seed, len)
+    } else {
+        Content::jpeg(seed, len)
+    }
 }
 
 fn shot(builder: &mut Builder<'_>, shot: Shot, seed: u64, share: u64) -> Result<u64, ContentsError> {
@@ -185,4 +230,3 @@ fn shot(builder: &mut Builder<'_>, shot: Shot, seed: u64, share: u64) -> Result<
     builder.file_with(map::CAMERA_ROLL, &path, content, meta)?;
     Ok(len)
 }
-

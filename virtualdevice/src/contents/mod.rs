@@ -4,7 +4,10 @@
 //! files that agree with each other, photos are JPEG files that every reader opens. Large contents are a function of
 //! seed and offset and are made when they are read.
 
-#![expect(clippy::arithmetic_side_effects, reason = "sizes of generated things, bounded by the recipe, never a peer's")]
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "sizes of generated things, bounded by the recipe, never a peer's"
+)]
 
 mod apps;
 mod builder;

@@ -73,12 +73,31 @@ impl Movie {
         let size = words(&[48 << 16, 32 << 16]);
         let identity = words(&IDENTITY);
         let track = [
-            atom(b"tkhd", &[&words(&[7, 3_700_000_000, 3_700_000_000, 1, 0, frames]), &[0; 16], &identity, &size]),
+            atom(
+                b"tkhd",
+                &[
+                    &words(&[7, 3_700_000_000, 3_700_000_000, 1, 0, frames]),
+                    &[0; 16],
+                    &identity,
+                    &size,
+                ],
+            ),
             atom(b"mdia", &[&media]),
         ]
         .concat();
         let movie = [
-            atom(b"mvhd", &[&times, &words(&[RATE, frames, 0x1_0000]), &[1, 0], &[0; 10], &identity, &[0; 24], &words(&[2])]),
+            atom(
+                b"mvhd",
+                &[
+                    &times,
+                    &words(&[RATE, frames, 0x1_0000]),
+                    &[1, 0],
+                    &[0; 10],
+                    &identity,
+                    &[0; 24],
+                    &words(&[2]),
+                ],
+            ),
             atom(b"trak", &[&track]),
         ]
         .concat();
@@ -133,7 +152,10 @@ impl Content {
     /// Players find a track but no picture in it. Lengths below [`MIN_MOVIE_LEN`] are raised to it.
     #[must_use]
     pub fn movie(seed: u64, len: u64) -> Self {
-        Self::from_source(Movie { seed: Seed::new(seed), len: len.clamp(MIN_MOVIE_LEN, MAX_LEN) })
+        Self::from_source(Movie {
+            seed: Seed::new(seed),
+            len: len.clamp(MIN_MOVIE_LEN, MAX_LEN),
+        })
     }
 }
 
@@ -152,7 +174,11 @@ mod tests {
                 (len, body) = (u64::from_be_bytes(head[8..16].try_into().unwrap()), 16);
             }
             assert!(len >= body && at + len <= end, "box at {at} of {len} in {end}");
-            found.push((String::from_utf8(head[4..8].to_vec()).unwrap(), (at + body) as usize, len - body));
+            found.push((
+                String::from_utf8(head[4..8].to_vec()).unwrap(),
+                (at + body) as usize,
+                len - body,
+            ));
             at += len;
         }
         found
@@ -184,7 +210,10 @@ mod tests {
                 }
             }
             let len_of = |wanted: &str| seen.iter().find(|(name, _)| name == wanted).map(|(_, len)| *len);
-            assert_eq!([len_of("mvhd"), len_of("tkhd"), len_of("mdhd"), len_of("stsd")], [100, 84, 24, 94].map(Some));
+            assert_eq!(
+                [len_of("mvhd"), len_of("tkhd"), len_of("mdhd"), len_of("stsd")],
+                [100, 84, 24, 94].map(Some)
+            );
         }
     }
 }

@@ -94,13 +94,19 @@ impl Content {
     /// Random bytes of an exact length, made when they are read.
     #[must_use]
     pub fn noise(seed: u64, len: u64) -> Self {
-        Self::from_source(Noise { seed: Seed::new(seed), len: len.min(MAX_LEN) })
+        Self::from_source(Noise {
+            seed: Seed::new(seed),
+            len: len.min(MAX_LEN),
+        })
     }
 
     /// Text of an exact length in lines of 64 bytes, made when it is read.
     #[must_use]
     pub fn text(seed: u64, len: u64) -> Self {
-        Self::from_source(Text { seed: Seed::new(seed), len: len.min(MAX_LEN) })
+        Self::from_source(Text {
+            seed: Seed::new(seed),
+            len: len.min(MAX_LEN),
+        })
     }
 }
 

@@ -42,13 +42,24 @@ pub(super) fn sizes(builder: &mut Builder<'_>) -> Result<(), ContentsError> {
         builder.file(DOMAIN, &path, Content::noise(builder.seed.child(&path).value(), len))?;
     }
     // A plaintext that itself ends like padding.
-    builder.file(DOMAIN, "Documents/Sizes/padding.bin", Content::bytes([[7; 25].as_slice(), &[16; 16]].concat()))?;
+    builder.file(
+        DOMAIN,
+        "Documents/Sizes/padding.bin",
+        Content::bytes([[7; 25].as_slice(), &[16; 16]].concat()),
+    )?;
     let owners = [(-2, -2), (0, 0), (25, 25), (33, 33), (64, 64), (501, 20)];
     for (class, (uid, gid)) in (1..=4).cycle().zip(owners) {
         let path = format!("Documents/Owners/{uid}.plist");
-        let meta = Meta::file().with_times(builder.time(DOMAIN, &path)).with_owner(uid, gid);
+        let meta = Meta::file()
+            .with_times(builder.time(DOMAIN, &path))
+            .with_owner(uid, gid);
         let meta = meta.with_protection_class(class).with_permissions(0o600);
-        builder.file_with(DOMAIN, &path, Content::text(builder.seed.child(&path).value(), 300), meta)?;
+        builder.file_with(
+            DOMAIN,
+            &path,
+            Content::text(builder.seed.child(&path).value(), 300),
+            meta,
+        )?;
     }
     attributes(builder)?;
     builder.link(DOMAIN, "Documents/link to a file", "/var/mobile/Library/SMS/sms.db")?;
@@ -59,14 +70,29 @@ pub(super) fn sizes(builder: &mut Builder<'_>) -> Result<(), ContentsError> {
 fn attributes(builder: &mut Builder<'_>) -> Result<(), ContentsError> {
     let path = "Documents/Attributes";
     let meta = Meta::directory().with_times(builder.time(DOMAIN, path));
-    let meta = meta.with_xattr("com.apple.metadata:com_apple_backup_excludeItem", b"bplist00\x09\x08".as_slice());
+    let meta = meta.with_xattr(
+        "com.apple.metadata:com_apple_backup_excludeItem",
+        b"bplist00\x09\x08".as_slice(),
+    );
     builder.directory_with(DOMAIN, path, meta)?;
-    let meta = Meta::file().with_times(builder.time(DOMAIN, path)).with_permissions(0o640);
+    let meta = Meta::file()
+        .with_times(builder.time(DOMAIN, path))
+        .with_permissions(0o640);
     let meta = meta.with_xattr("com.apple.TextEncoding", b"utf-8;134217984".as_slice());
-    let meta = meta.with_xattr("com.apple.lastuseddate#PS", vec![0, 0xff, 0x80, 0]).with_xattr("empty", vec![]);
-    builder.file_with(DOMAIN, "Documents/Attributes/three.txt", Content::bytes("three attributes\n"), meta)?;
+    let meta = meta
+        .with_xattr("com.apple.lastuseddate#PS", vec![0, 0xff, 0x80, 0])
+        .with_xattr("empty", vec![]);
+    builder.file_with(
+        DOMAIN,
+        "Documents/Attributes/three.txt",
+        Content::bytes("three attributes\n"),
+        meta,
+    )?;
     let path = "Library/com.apple.internal.ck";
-    let meta = Meta { flags: 128, ..Meta::directory().with_times(builder.time("HomeDomain", path)) };
+    let meta = Meta {
+        flags: 128,
+        ..Meta::directory().with_times(builder.time("HomeDomain", path))
+    };
     builder.directory_with("HomeDomain", path, meta)
 }
 

@@ -34,17 +34,76 @@ pub(super) fn person(seed: Seed, n: u64) -> Person {
 }
 
 fn ascii(name: &str) -> String {
-    name.chars().filter(char::is_ascii_alphabetic).map(|letter| letter.to_ascii_lowercase()).collect()
+    name.chars()
+        .filter(char::is_ascii_alphabetic)
+        .map(|letter| letter.to_ascii_lowercase())
+        .collect()
 }
 
 const FIRST: &[&str] = &[
-    "Ada", "Ben", "Chiara", "David", "Elif", "Finn", "Grace", "Hana", "Ivan", "Jürgen", "Kofi", "Léa", "Mei", "Nils",
-    "Olga", "Pedro", "Quinn", "Rosa", "Søren", "Tuan", "Uma", "Vera", "Wei", "Ximena", "Yusuf", "Zoë", "Émile", "Łukasz",
-    "李", "さくら", "Мария", "علي",
+    "Ada",
+    "Ben",
+    "Chiara",
+    "David",
+    "Elif",
+    "Finn",
+    "Grace",
+    "Hana",
+    "Ivan",
+    "Jürgen",
+    "Kofi",
+    "Léa",
+    "Mei",
+    "Nils",
+    "Olga",
+    "Pedro",
+    "Quinn",
+    "Rosa",
+    "Søren",
+    "Tuan",
+    "Uma",
+    "Vera",
+    "Wei",
+    "Ximena",
+    "Yusuf",
+    "Zoë",
+    "Émile",
+    "Łukasz",
+    "李",
+    "さくら",
+    "Мария",
+    "علي",
 ];
 
 const LAST: &[&str] = &[
-    "Abadi", "Baker", "Costa", "Dubois", "Eriksen", "Fischer", "García", "Huang", "Ito", "Jensen", "Kim", "Lopez",
-    "Müller", "Nguyen", "O’Brien", "Petrov", "Quist", "Rossi", "Sato", "Tanaka", "Usman", "Varga", "Weber", "Xu",
-    "Yılmaz", "Zhang", "Ångström", "Novák", "da Silva", "van den Berg",
+    "Abadi",
+    "Baker",
+    "Costa",
+    "Dubois",
+    "Eriksen",
+    "Fischer",
+    "García",
+    "Huang",
+    "Ito",
+    "Jensen",
+    "Kim",
+    "Lopez",
+    "Müller",
+    "Nguyen",
+    "O’Brien",
+    "Petrov",
+    "Quist",
+    "Rossi",
+    "Sato",
+    "Tanaka",
+    "Usman",
+    "Varga",
+    "Weber",
+    "Xu",
+    "Yılmaz",
+    "Zhang",
+    "Ångström",
+    "Novák",
+    "da Silva",
+    "van den Berg",
 ];

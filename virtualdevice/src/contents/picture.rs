@@ -46,19 +46,32 @@ impl Jpeg {
     /// the rest would be too short for a segment of its own.
     fn segment(filling: u64, at: u64) -> Segment {
         let (full, rest) = (filling / SEGMENT, filling % SEGMENT);
-        let moved = if (1..SEGMENT_HEAD).contains(&rest) { SEGMENT_HEAD } else { 0 };
+        let moved = if (1..SEGMENT_HEAD).contains(&rest) {
+            SEGMENT_HEAD
+        } else {
+            0
+        };
         let last = full * SEGMENT - moved;
         if rest > 0 && at >= last {
-            return Segment { start: last, len: rest + moved };
+            return Segment {
+                start: last,
+                len: rest + moved,
+            };
         }
         let start = at / SEGMENT * SEGMENT;
-        Segment { start, len: SEGMENT.min(if rest > 0 { last } else { filling } - start) }
+        Segment {
+            start,
+            len: SEGMENT.min(if rest > 0 { last } else { filling } - start),
+        }
     }
 
     fn image(&self) -> &'static [u8] {
         static ENCODED: [OnceLock<Vec<u8>>; IMAGES] = [const { OnceLock::new() }; IMAGES];
         let which = usize::try_from(self.seed.word(0) % 64).unwrap_or_default();
-        ENCODED.get(which).map(|image| image.get_or_init(|| encode(which)).as_slice()).unwrap_or_default()
+        ENCODED
+            .get(which)
+            .map(|image| image.get_or_init(|| encode(which)).as_slice())
+            .unwrap_or_default()
     }
 
     /// Start of image, and EXIF with the camera and the time the photo was taken; the same length for every seed.
@@ -85,7 +98,9 @@ impl Source for Jpeg {
             if let Some(at) = offset.checked_sub(head_len + filling) {
                 return copy(image, at, out);
             }
-            let Some(at) = offset.checked_sub(head_len) else { return copy(&head, offset, out) };
+            let Some(at) = offset.checked_sub(head_len) else {
+                return copy(&head, offset, out);
+            };
             let segment = Self::segment(filling, at);
             let (inside, body) = (at - segment.start, segment.len - SEGMENT_HEAD);
             let Some(inside) = inside.checked_sub(SEGMENT_HEAD) else {
@@ -119,7 +134,10 @@ pub(super) fn in_pieces(
 
 /// Copies what there is from `at` on, and says how much.
 pub(super) fn copy(from: &[u8], at: u64, out: &mut [u8]) -> usize {
-    let from = usize::try_from(at).ok().and_then(|at| from.get(at..)).unwrap_or_default();
+    let from = usize::try_from(at)
+        .ok()
+        .and_then(|at| from.get(at..))
+        .unwrap_or_default();
     let n = from.len().min(out.len());
     let (to, from) = (out.get_mut(..n), from.get(..n));
     to.unwrap_or_default().copy_from_slice(from.unwrap_or_default());
@@ -161,7 +179,11 @@ fn exif(seed: Seed) -> Vec<u8> {
     let (year, month, day) = (2019 + draws.below(5), 1 + draws.below(12), 1 + draws.below(28));
     let (hour, minute, second) = (draws.below(24), draws.below(60), draws.below(60));
     let taken = format!("{year}:{month:02}:{day:02} {hour:02}:{minute:02}:{second:02}\0");
-    let values: [(u16, &[u8]); 3] = [(0x010f, b"Apple\0"), (0x0110, b"iPhone 13\0"), (0x0132, taken.as_bytes())];
+    let values: [(u16, &[u8]); 3] = [
+        (0x010f, b"Apple\0"),
+        (0x0110, b"iPhone 13\0"),
+        (0x0132, taken.as_bytes()),
+    ];
     let mut out = b"MM\0\x2a\0\0\0\x08".to_vec();
     out.extend(3_u16.to_be_bytes());
     let mut place = 8 + 2 + 12 * 3 + 4;
@@ -184,7 +206,10 @@ impl Content {
     /// A real small image, filled up with comment segments. Lengths below [`MIN_JPEG_LEN`] are raised to it.
     #[must_use]
     pub fn jpeg(seed: u64, len: u64) -> Self {
-        Self::from_source(Jpeg { seed: Seed::new(seed), len: len.clamp(MIN_JPEG_LEN, MAX_LEN) })
+        Self::from_source(Jpeg {
+            seed: Seed::new(seed),
+            len: len.clamp(MIN_JPEG_LEN, MAX_LEN),
+        })
     }
 }
 
@@ -211,7 +236,19 @@ mod tests {
 
     #[test]
     fn photos_are_jpeg_of_exactly_the_asked_length() {
-        let lens = [0, 1, MIN_JPEG_LEN, 2049, 2050, 2051, 65_000, 66_000, 131_072, 500_000, 3_000_001];
+        let lens = [
+            0,
+            1,
+            MIN_JPEG_LEN,
+            2049,
+            2050,
+            2051,
+            65_000,
+            66_000,
+            131_072,
+            500_000,
+            3_000_001,
+        ];
         // Every rest of the filling modulo a segment near the places where the last segments change.
         let edges = (0..12_u64).flat_map(|n| [67_000 + n, 132_600 + n]);
         for len in lens.into_iter().chain(edges).chain(66_080..66_600) {
@@ -219,7 +256,10 @@ mod tests {
             assert_eq!(bytes.len() as u64, len.max(MIN_JPEG_LEN));
             let (segments, scan) = walk(&bytes);
             assert_eq!(segments[0].0, 0xe1, "EXIF first");
-            assert!(segments.iter().any(|(marker, _)| *marker == 0xc0 || *marker == 0xc1), "a frame header");
+            assert!(
+                segments.iter().any(|(marker, _)| *marker == 0xc0 || *marker == 0xc1),
+                "a frame header"
+            );
             assert_eq!(bytes[bytes.len() - 2..], [0xff, 0xd9], "ends with the end of image");
             assert!(scan < bytes.len() - 2);
         }
@@ -234,7 +274,11 @@ mod tests {
                 while at < filling {
                     let segment = Jpeg::segment(filling, at);
                     assert_eq!(segment.start, at);
-                    assert!((SEGMENT_HEAD..=SEGMENT).contains(&segment.len), "{} of {filling}", segment.len);
+                    assert!(
+                        (SEGMENT_HEAD..=SEGMENT).contains(&segment.len),
+                        "{} of {filling}",
+                        segment.len
+                    );
                     for inside in [at + 1, at + segment.len - 1] {
                         assert_eq!(Jpeg::segment(filling, inside).start, at, "byte {inside} of {filling}");
                     }
@@ -248,11 +292,17 @@ mod tests {
     #[test]
     fn every_image_and_exif_fit_the_shortest_photo() {
         for which in 0..IMAGES {
-            let jpeg = Jpeg { seed: Seed::new(which as u64), len: MIN_JPEG_LEN };
+            let jpeg = Jpeg {
+                seed: Seed::new(which as u64),
+                len: MIN_JPEG_LEN,
+            };
             let image = encode(which);
             assert!(image.len() > 300, "image {which} was encoded");
             let fixed = jpeg.head().len() + image.len();
-            assert!(fixed as u64 + SEGMENT_HEAD <= MIN_JPEG_LEN, "image {which} takes {fixed} bytes");
+            assert!(
+                fixed as u64 + SEGMENT_HEAD <= MIN_JPEG_LEN,
+                "image {which} takes {fixed} bytes"
+            );
         }
     }
 }

@@ -9,7 +9,11 @@ fn crc32(parts: &[&[u8]]) -> u32 {
     for byte in parts.iter().copied().flatten() {
         crc ^= u32::from(*byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                (crc >> 1) ^ 0xedb8_8320
+            } else {
+                crc >> 1
+            };
         }
     }
     !crc
@@ -133,6 +137,9 @@ mod tests {
             }
         }
         assert_eq!(unpacked, bytes);
-        assert_eq!(packed[at..], [crc32(&[&bytes]).to_le_bytes(), 150_000_u32.to_le_bytes()].concat());
+        assert_eq!(
+            packed[at..],
+            [crc32(&[&bytes]).to_le_bytes(), 150_000_u32.to_le_bytes()].concat()
+        );
     }
 }

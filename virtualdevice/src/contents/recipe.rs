@@ -72,14 +72,29 @@ impl Recipe {
     /// For showing it: about 200 MB in 2,000 files.
     #[must_use]
     pub fn demo() -> Self {
-        let rows = Self { contacts: 180, messages: 3_000, attachments: 60, ..Self::tiny() };
-        Self { bytes: 200_000_000, files: 2_000, calls: 400, notes: 80, events: 200, visits: 1_500, ..rows }
+        let rows = Self {
+            contacts: 180,
+            messages: 3_000,
+            attachments: 60,
+            ..Self::tiny()
+        };
+        Self {
+            bytes: 200_000_000,
+            files: 2_000,
+            calls: 400,
+            notes: 80,
+            events: 200,
+            visits: 1_500,
+            ..rows
+        }
     }
 
     /// Many small files, 2 KiB each on average.
     #[must_use]
     pub fn many_small(files: u64) -> Self {
-        Self::demo().files(files).bytes(files.min(MAX_COUNT).saturating_mul(2048).max(8 << 20))
+        Self::demo()
+            .files(files)
+            .bytes(files.min(MAX_COUNT).saturating_mul(2048).max(8 << 20))
     }
 
     /// The core, and `bytes` in eight large videos.

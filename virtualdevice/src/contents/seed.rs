@@ -24,7 +24,11 @@ impl Seed {
 
     /// A seed of its own for a named purpose.
     pub(crate) fn child(self, label: &str) -> Self {
-        Self(label.bytes().fold(mix(self.0 ^ STEP), |hash, byte| mix(hash ^ u64::from(byte))))
+        Self(
+            label
+                .bytes()
+                .fold(mix(self.0 ^ STEP), |hash, byte| mix(hash ^ u64::from(byte))),
+        )
     }
 
     /// A seed of its own for the n-th thing of a kind.
@@ -48,7 +52,12 @@ impl Seed {
         let head_len = out.len().min(8_usize.wrapping_sub(skip) % 8);
         let (head, body) = out.split_at_mut(head_len);
         if !head.is_empty() {
-            head.copy_from_slice(self.word(counter).to_le_bytes().get(skip..skip + head.len()).unwrap_or_default());
+            head.copy_from_slice(
+                self.word(counter)
+                    .to_le_bytes()
+                    .get(skip..skip + head.len())
+                    .unwrap_or_default(),
+            );
             counter = counter.wrapping_add(1);
         }
         let mut words = body.chunks_exact_mut(8);

@@ -50,13 +50,29 @@ pub(super) fn calendar(builder: &Builder<'_>, people: u64, events: u64) -> Resul
             let zone = if all_day { "_float" } else { "Europe/Zurich" };
             // From a year before now to three months after.
             let start = builder.apple_time(draws.below_i64(455) - 90, 0) / 86_400 * 86_400;
-            let (start, len) = if all_day { (start, 86_400) } else { (start + 900 * draws.below_i64(96), 3600) };
+            let (start, len) = if all_day {
+                (start, 86_400)
+            } else {
+                (start + 900 * draws.below_i64(96), 3600)
+            };
             let created = builder.apple_time(400, draws.below_i64(86_400));
             let calendar = 1 + draws.below(2);
-            add.execute(params![sentence(seed, 3), start, zone, start + len, all_day, calendar, created, guest])?;
+            add.execute(params![
+                sentence(seed, 3),
+                start,
+                zone,
+                start + len,
+                all_day,
+                calendar,
+                created,
+                guest
+            ])?;
             let row = db.last_insert_rowid();
             if draws.one_in(2) {
-                db.execute("INSERT INTO Alarm (trigger_interval, type, calendaritem_owner_id) VALUES (-900, 0, ?1)", [row])?;
+                db.execute(
+                    "INSERT INTO Alarm (trigger_interval, type, calendaritem_owner_id) VALUES (-900, 0, ?1)",
+                    [row],
+                )?;
             }
             if draws.one_in(5) {
                 let weekly = "INSERT INTO Recurrence (frequency, interval, count, owner_id) VALUES (2, 1, 10, ?1)";

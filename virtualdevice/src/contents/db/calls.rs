@@ -44,13 +44,29 @@ pub(super) fn history(builder: &Builder<'_>, people: u64, calls: u64) -> Result<
             let seed = seed.nth(n);
             let mut draws = seed.draws();
             let person = person(builder.seed, draws.below(people));
-            let kind = TYPES.iter().cycle().nth(usize::try_from(draws.below(5) % 3).unwrap_or_default());
+            let kind = TYPES
+                .iter()
+                .cycle()
+                .nth(usize::try_from(draws.below(5) % 3).unwrap_or_default());
             let (answered, out) = (!draws.one_in(4), draws.one_in(2));
             let seconds = if answered { draws.below_i64(1800) } else { 0 };
             let days = i64::try_from((calls - n) / 3).unwrap_or(i64::MAX).min(3000);
             let date = builder.apple_time(days, draws.below_i64(86_400));
-            let provider = if kind == Some(&1) { "com.apple.Telephony" } else { "com.apple.FaceTime" };
-            add.execute(params![answered, kind, out, date, seconds, person.phone, provider, seed.guid()])?;
+            let provider = if kind == Some(&1) {
+                "com.apple.Telephony"
+            } else {
+                "com.apple.FaceTime"
+            };
+            add.execute(params![
+                answered,
+                kind,
+                out,
+                date,
+                seconds,
+                person.phone,
+                provider,
+                seed.guid()
+            ])?;
             join.execute(params![db.last_insert_rowid(), person.row])?;
         }
         db.execute(

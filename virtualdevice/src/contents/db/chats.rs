@@ -66,7 +66,16 @@ fn storage(builder: &Builder<'_>, partners: u64, messages: u64) -> Result<Conten
             let date = builder.apple_time(0, i64::try_from(messages - n).unwrap_or_default().saturating_mul(7200));
             let (from, to) = if mine { (None, Some(other)) } else { (Some(other), None) };
             let stanza = format!("3A{:018X}", seed.word(9));
-            add.execute(params![mine, n + 1, partner + 1, date, from, stanza, sentence(seed, 1 + draws.below(9)), to])?;
+            add.execute(params![
+                mine,
+                n + 1,
+                partner + 1,
+                date,
+                from,
+                stanza,
+                sentence(seed, 1 + draws.below(9)),
+                to
+            ])?;
         }
         let mut session = db.prepare(
             "INSERT INTO ZWACHATSESSION (Z_ENT, Z_OPT, ZARCHIVED, ZCONTACTABID, ZREMOVED, ZSESSIONTYPE, ZUNREADCOUNT,
@@ -74,7 +83,11 @@ fn storage(builder: &Builder<'_>, partners: u64, messages: u64) -> Result<Conten
         )?;
         for n in 0..partners {
             let person = person(builder.seed, n);
-            session.execute(params![person.row, jid(&person.phone), format!("{} {}", person.first, person.last)])?;
+            session.execute(params![
+                person.row,
+                jid(&person.phone),
+                format!("{} {}", person.first, person.last)
+            ])?;
         }
         db.execute_batch(
             "UPDATE ZWACHATSESSION SET

@@ -60,7 +60,15 @@ pub(super) fn book(builder: &Builder<'_>, people: u64) -> Result<Content> {
             let company = draws.one_in(5).then_some("Example Works");
             let note = draws.one_in(9).then(|| crate::contents::noise::sentence(seed, 9));
             let created = builder.apple_time(800, draws.below_i64(86_400 * 200));
-            add.execute(params![person.first, person.last, company, note, person.birthday, created, seed.guid()])?;
+            add.execute(params![
+                person.first,
+                person.last,
+                company,
+                note,
+                person.birthday,
+                created,
+                seed.guid()
+            ])?;
             let row = person.row;
             value.execute(params![row, PHONE, 1, person.phone, seed.child("phone").guid()])?;
             value.execute(params![row, EMAIL, 2, person.email, seed.child("email").guid()])?;
@@ -68,13 +76,21 @@ pub(super) fn book(builder: &Builder<'_>, people: u64) -> Result<Content> {
                 value.execute(params![row, ADDRESS, 2, None::<String>, seed.child("address").guid()])?;
                 let address = db.last_insert_rowid();
                 let street = format!("{} Example Street", 1 + draws.below(200));
-                let lines = [street, "Faketown".to_owned(), format!("{:05}", draws.below(100_000)), "Nowhere".to_owned()];
+                let lines = [
+                    street,
+                    "Faketown".to_owned(),
+                    format!("{:05}", draws.below(100_000)),
+                    "Nowhere".to_owned(),
+                ];
                 for (key, line) in (1_i64..).zip(lines) {
                     part.execute(params![address, key, line])?;
                 }
             }
             if n % 4 == 0 {
-                db.execute("INSERT INTO ABGroupMembers (group_id, member_type, member_id) VALUES (1, 0, ?1)", [row])?;
+                db.execute(
+                    "INSERT INTO ABGroupMembers (group_id, member_type, member_id) VALUES (1, 0, ?1)",
+                    [row],
+                )?;
             }
         }
         Ok(())
@@ -90,7 +106,8 @@ pub(super) fn images(builder: &Builder<'_>, people: u64) -> Result<Content> {
              CREATE TABLE ABThumbnailImage (ROWID INTEGER PRIMARY KEY AUTOINCREMENT, record_id INTEGER, guid TEXT,
                  format INTEGER, derived_from_format INTEGER, data BLOB, UNIQUE(record_id, format));",
         )?;
-        let mut add = db.prepare("INSERT INTO ABThumbnailImage (record_id, guid, format, data) VALUES (?1, ?2, 0, ?3)")?;
+        let mut add =
+            db.prepare("INSERT INTO ABThumbnailImage (record_id, guid, format, data) VALUES (?1, ?2, 0, ?3)")?;
         for n in (0..people).step_by(6) {
             let seed = builder.seed.child("faces").nth(n);
             let face = Content::jpeg(seed.value(), 0).to_bytes(1 << 20).unwrap_or_default();

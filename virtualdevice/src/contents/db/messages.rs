@@ -48,8 +48,15 @@ fn attachment(seed: Seed, n: u64, room: u64) -> Attachment {
     let seed = seed.child("attachment").nth(n);
     let (guid, mut draws) = (seed.guid(), seed.draws());
     let (first, second) = (draws.below(256), draws.below(16));
-    let path = format!("Library/SMS/Attachments/{first:02x}/{second:02}/{guid}/IMG_{:04}.jpeg", n % 10_000);
-    Attachment { guid, path, len: MIN_JPEG_LEN + draws.below(room) }
+    let path = format!(
+        "Library/SMS/Attachments/{first:02x}/{second:02}/{guid}/IMG_{:04}.jpeg",
+        n % 10_000
+    );
+    Attachment {
+        guid,
+        path,
+        len: MIN_JPEG_LEN + draws.below(room),
+    }
 }
 
 pub(super) fn fill(builder: &mut Builder<'_>, recipe: &Recipe) -> Result<()> {
@@ -87,7 +94,10 @@ fn partners_and_chats(db: &Connection, people: Seed, partners: u64) -> rusqlite:
     for n in 0..partners {
         let person = person(people, n);
         let service = if n % 4 == 3 { "SMS" } else { "iMessage" };
-        db.execute("INSERT INTO handle (id, service, country) VALUES (?1, ?2, 'us')", params![person.phone, service])?;
+        db.execute(
+            "INSERT INTO handle (id, service, country) VALUES (?1, ?2, 'us')",
+            params![person.phone, service],
+        )?;
         db.execute(
             "INSERT INTO chat (guid, style, chat_identifier, service_name) VALUES (?2 || ';-;' || ?1, 45, ?1, ?2)",
             params![person.phone, service],
@@ -119,11 +129,19 @@ fn messages(db: &Connection, builder: &Builder<'_>, partners: u64, count: u64) -
         let (seed, from_end) = (seed.nth(n), i64::try_from(count - n).unwrap_or_default());
         let mut draws = seed.draws();
         let (chat, mine) = (1 + draws.below(partners + 1), draws.one_in(2));
-        let sender = if chat > partners { 1 + draws.below(partners.min(3)) } else { chat };
+        let sender = if chat > partners {
+            1 + draws.below(partners.min(3))
+        } else {
+            chat
+        };
         let text = sentence(seed, 2 + draws.below(14));
         let date = builder.apple_time(0, 3600 + from_end.saturating_mul(gap)) * SECOND + draws.below_i64(SECOND);
         // Newer phones leave the text to the attributed body.
-        let (text, body) = if n % 7 == 5 { (None, Some(attributed(&text))) } else { (Some(text), None) };
+        let (text, body) = if n % 7 == 5 {
+            (None, Some(attributed(&text)))
+        } else {
+            (Some(text), None)
+        };
         let handle = if mine { 0 } else { sender };
         let read = (!mine).then_some(date + 60 * SECOND);
         add.execute(params![seed.guid(), text, body, handle, date, read, mine])?;
@@ -151,14 +169,18 @@ fn attributed(text: &str) -> Vec<u8> {
 /// Receives a message at `now` (nanoseconds since 1970) and says its row.
 pub(in crate::contents) fn add_message(db: &Connection, seed: Seed, now: i64) -> rusqlite::Result<i64> {
     let date = now - APPLE_EPOCH * SECOND;
-    let chat: Option<i64> =
-        db.query_row("SELECT ROWID FROM chat ORDER BY ROWID LIMIT 1", [], |row| row.get(0)).optional()?;
+    let chat: Option<i64> = db
+        .query_row("SELECT ROWID FROM chat ORDER BY ROWID LIMIT 1", [], |row| row.get(0))
+        .optional()?;
     db.execute(
         "INSERT INTO message (guid, text, handle_id, service, date, is_from_me, is_read)
          VALUES (?1, ?2, 1, 'iMessage', ?3, 0, 0)",
         params![seed.guid(), sentence(seed, 8), date],
     )?;
     let row = db.last_insert_rowid();
-    db.execute("INSERT INTO chat_message_join VALUES (?1, ?2, ?3)", params![chat, row, date])?;
+    db.execute(
+        "INSERT INTO chat_message_join VALUES (?1, ?2, ?3)",
+        params![chat, row, date],
+    )?;
     Ok(row)
 }

@@ -33,7 +33,7 @@ type Result<T, E = ContentsError> = std::result::Result<T, E>;
 
 /// A database of its own, filled in one transaction.
 fn build(fill: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Result<Content> {
-    let db = Connection::open_in_memory()?;
+    let mut db = Connection::open_in_memory()?;
     db.execute_batch("PRAGMA page_size = 4096; PRAGMA journal_mode = MEMORY; BEGIN;")?;
     fill(&db)?;
     db.execute_batch("COMMIT;")?;
@@ -56,15 +56,30 @@ pub(super) fn edit<T>(
 pub(super) fn fill(builder: &mut Builder<'_>, recipe: &Recipe) -> Result<()> {
     let people = recipe.contacts;
     let home: [(&str, Content); 9] = [
-        ("Library/AddressBook/AddressBook.sqlitedb", contacts::book(builder, people)?),
-        ("Library/AddressBook/AddressBookImages.sqlitedb", contacts::images(builder, people)?),
-        ("Library/CallHistoryDB/CallHistory.storedata", calls::history(builder, people, recipe.calls)?),
-        ("Library/Calendar/Calendar.sqlitedb", calendar::calendar(builder, people, recipe.events)?),
+        (
+            "Library/AddressBook/AddressBook.sqlitedb",
+            contacts::book(builder, people)?,
+        ),
+        (
+            "Library/AddressBook/AddressBookImages.sqlitedb",
+            contacts::images(builder, people)?,
+        ),
+        (
+            "Library/CallHistoryDB/CallHistory.storedata",
+            calls::history(builder, people, recipe.calls)?,
+        ),
+        (
+            "Library/Calendar/Calendar.sqlitedb",
+            calendar::calendar(builder, people, recipe.events)?,
+        ),
         ("Library/Safari/History.db", safari::history(builder, recipe.visits)?),
         ("Library/Safari/Bookmarks.db", safari::bookmarks(builder)?),
         ("Library/Voicemail/voicemail.db", small::voicemail(builder, people)?),
         ("Library/TCC/TCC.db", small::privacy(builder)?),
-        ("Library/Reminders/Container_v1/Stores/Data-local.sqlite", small::reminders(builder)?),
+        (
+            "Library/Reminders/Container_v1/Stores/Data-local.sqlite",
+            small::reminders(builder)?,
+        ),
     ];
     for (path, content) in home {
         builder.file(map::HOME, path, content)?;
@@ -73,5 +88,9 @@ pub(super) fn fill(builder: &mut Builder<'_>, recipe: &Recipe) -> Result<()> {
     builder.file(NOTES_DOMAIN, NOTES, notes::store(builder, recipe.notes)?)?;
     chats::fill(builder, people, recipe.messages / 2)?;
     builder.file("HealthDomain", "Health/healthdb_secure.sqlite", small::health(builder)?)?;
-    builder.file("WirelessDomain", "Library/Databases/DataUsage.sqlite", small::data_usage(builder)?)
+    builder.file(
+        "WirelessDomain",
+        "Library/Databases/DataUsage.sqlite",
+        small::data_usage(builder)?,
+    )
 }

@@ -48,12 +48,23 @@ pub(super) fn store(builder: &Builder<'_>, notes: u64) -> Result<Content> {
             let seed = seed.nth(n);
             let mut draws = seed.draws();
             let title = sentence(seed.child("title"), 3);
-            let body: Vec<_> = (0..1 + draws.below(8)).map(|line| sentence(seed.nth(line), 9)).collect();
+            let body: Vec<_> = (0..1 + draws.below(8))
+                .map(|line| sentence(seed.nth(line), 9))
+                .collect();
             let created = builder.apple_time(30 + draws.below_i64(700), draws.below_i64(86_400));
             let folder = if draws.one_in(8) { 3 } else { 2 };
             let pinned = draws.one_in(6);
             let (row, changed) = (FIRST + n, created + draws.below_i64(86_400 * 20));
-            add.execute(params![row, seed.guid(), title, body.first(), folder, created, changed, pinned])?;
+            add.execute(params![
+                row,
+                seed.guid(),
+                title,
+                body.first(),
+                folder,
+                created,
+                changed,
+                pinned
+            ])?;
             data.execute(params![row, packed(&format!("{title}\n{}", body.join("\n")))])?;
         }
         Ok(())
@@ -83,10 +94,15 @@ fn packed(text: &str) -> Vec<u8> {
 /// Appends a line to the first note at `now` (nanoseconds since 1970) and says its row, if there is a note.
 pub(in crate::contents) fn edit_note(db: &Connection, seed: Seed, now: i64) -> rusqlite::Result<Option<i64>> {
     let first = "SELECT Z_PK, ZTITLE1 FROM ZICCLOUDSYNCINGOBJECT WHERE Z_ENT = 42 ORDER BY Z_PK LIMIT 1";
-    let note: Option<(i64, String)> = db.query_row(first, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let note: Option<(i64, String)> = db
+        .query_row(first, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
     let Some((row, title)) = note else { return Ok(None) };
     let body = format!("{title}\n{}", sentence(seed, 12));
-    db.execute("UPDATE ZICNOTEDATA SET ZDATA = ?2 WHERE ZNOTE = ?1", params![row, packed(&body)])?;
+    db.execute(
+        "UPDATE ZICNOTEDATA SET ZDATA = ?2 WHERE ZNOTE = ?1",
+        params![row, packed(&body)],
+    )?;
     db.execute(
         "UPDATE ZICCLOUDSYNCINGOBJECT SET ZSNIPPET = ?2, ZMODIFICATIONDATE1 = ?3 WHERE Z_PK = ?1",
         params![row, sentence(seed, 12), now / SECOND - APPLE_EPOCH],

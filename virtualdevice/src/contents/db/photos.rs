@@ -49,9 +49,22 @@ const ADD: &str = "INSERT INTO ZASSET (Z_ENT, Z_OPT, ZKIND, ZFAVORITE, ZHIDDEN, 
     VALUES (3, 1, ?1, ?2, 0, 0, 48, 32, ?3, ?3, ?4, ?5, ?6, ?7, ?8)";
 
 fn add_row(add: &mut rusqlite::Statement<'_>, shot: Shot, seed: Seed, taken: i64) -> rusqlite::Result<usize> {
-    let kind = if shot.video { "com.apple.quicktime-movie" } else { "public.jpeg" };
+    let kind = if shot.video {
+        "com.apple.quicktime-movie"
+    } else {
+        "public.jpeg"
+    };
     let (favorite, seconds) = (shot.number % 16 == 3, if shot.video { 12 } else { 0 });
-    add.execute(params![shot.video, favorite, taken, seconds, shot.folder(), shot.name(), kind, seed.guid()])
+    add.execute(params![
+        shot.video,
+        favorite,
+        taken,
+        seconds,
+        shot.folder(),
+        shot.name(),
+        kind,
+        seed.guid()
+    ])
 }
 
 /// Takes a picture at `now`, nanoseconds since 1970.
@@ -62,6 +75,9 @@ pub(in crate::contents) fn add_shot(db: &Connection, shot: Shot, seed: Seed, now
 
 /// Forgets a picture.
 pub(in crate::contents) fn delete_shot(db: &Connection, folder: &str, name: &str) -> rusqlite::Result<()> {
-    db.execute("DELETE FROM ZASSET WHERE ZDIRECTORY = ?1 AND ZFILENAME = ?2", [folder, name])?;
+    db.execute(
+        "DELETE FROM ZASSET WHERE ZDIRECTORY = ?1 AND ZFILENAME = ?2",
+        [folder, name],
+    )?;
     Ok(())
 }

@@ -23,9 +23,13 @@ pub(super) fn history(builder: &Builder<'_>, visits: u64) -> Result<Content> {
         let mut page = db.prepare("INSERT INTO history_items (url, visit_count) VALUES (?1, 0)")?;
         for n in 0..pages {
             let word = sentence(seed.nth(n), 1).to_lowercase();
-            page.execute([format!("https://www.example.com/{word}/{n}?q={:x}", seed.word(n) % 0xffff)])?;
+            page.execute([format!(
+                "https://www.example.com/{word}/{n}?q={:x}",
+                seed.word(n) % 0xffff
+            )])?;
         }
-        let mut visit = db.prepare("INSERT INTO history_visits (history_item, visit_time, title) VALUES (?1, ?2, ?3)")?;
+        let mut visit =
+            db.prepare("INSERT INTO history_visits (history_item, visit_time, title) VALUES (?1, ?2, ?3)")?;
         let mut count = db.prepare("UPDATE history_items SET visit_count = visit_count + 1 WHERE id = ?1")?;
         for n in 0..visits {
             let seed = seed.child("visit").nth(n);
@@ -60,7 +64,10 @@ pub(super) fn bookmarks(builder: &Builder<'_>) -> Result<Content> {
         )?;
         for n in 0..10 {
             let seed = seed.nth(n);
-            let url = format!("https://{}.example.org/", sentence(seed, 1).to_lowercase().replace('.', ""));
+            let url = format!(
+                "https://{}.example.org/",
+                sentence(seed, 1).to_lowercase().replace('.', "")
+            );
             db.execute(
                 "INSERT INTO bookmarks (parent, type, title, url, order_index, external_uuid) VALUES (1, 0, ?1, ?2, ?3, ?4)",
                 params![sentence(seed, 2), url, n, seed.guid()],

@@ -50,7 +50,10 @@ pub(super) fn voicemail(builder: &Builder<'_>, people: u64) -> Result<Content> {
              CREATE TABLE deleted (remote_uid INTEGER);",
         )?;
         for n in 0..people.min(3) {
-            let (phone, date) = (person(builder.seed, n).phone, builder.time("voicemail", &n.to_string()) / 1_000_000_000);
+            let (phone, date) = (
+                person(builder.seed, n).phone,
+                builder.time("voicemail", &n.to_string()) / 1_000_000_000,
+            );
             db.execute(
                 "INSERT INTO voicemail (remote_uid, date, token, sender, callback_num, duration, trashed_date, flags)
                  VALUES (?1, ?2, 'Complete', ?3, ?3, ?4, 0, 11)",
@@ -99,8 +102,14 @@ pub(super) fn data_usage(builder: &Builder<'_>) -> Result<Content> {
         )?;
         for app in apps(0) {
             let mut draws = seed.child(&app.bundle_id).draws();
-            let (first, last) = (builder.apple_time(600, 0), builder.apple_time(1, draws.below_i64(86_400)));
-            db.execute("INSERT INTO ZPROCESS VALUES (NULL, 2, 1, ?1, ?2, ?3, ?3)", params![first, last, app.bundle_id])?;
+            let (first, last) = (
+                builder.apple_time(600, 0),
+                builder.apple_time(1, draws.below_i64(86_400)),
+            );
+            db.execute(
+                "INSERT INTO ZPROCESS VALUES (NULL, 2, 1, ?1, ?2, ?3, ?3)",
+                params![first, last, app.bundle_id],
+            )?;
             let row = db.last_insert_rowid();
             let (down, up) = (draws.below(9_000_000), draws.below(900_000));
             db.execute(
@@ -125,13 +134,25 @@ pub(super) fn health(builder: &Builder<'_>) -> Result<Content> {
         )?;
         for n in 0..48 {
             let seed = seed.nth(n);
-            let (start, steps) = (builder.apple_time(2, 0) + i64::try_from(n).unwrap_or_default() * 3600, seed.word(3) % 1500);
+            let (start, steps) = (
+                builder.apple_time(2, 0) + i64::try_from(n).unwrap_or_default() * 3600,
+                seed.word(3) % 1500,
+            );
             let uuid = seed.uuid();
-            db.execute("INSERT INTO objects VALUES (NULL, ?1, 1, 1, ?2)", params![uuid.as_bytes().as_slice(), start])?;
+            db.execute(
+                "INSERT INTO objects VALUES (NULL, ?1, 1, 1, ?2)",
+                params![uuid.as_bytes().as_slice(), start],
+            )?;
             let row = db.last_insert_rowid();
             // 7: step count.
-            db.execute("INSERT INTO samples VALUES (?1, ?2, ?3, 7)", params![row, start, start + 3600])?;
-            db.execute("INSERT INTO quantity_samples VALUES (?1, ?2, NULL, NULL)", params![row, steps])?;
+            db.execute(
+                "INSERT INTO samples VALUES (?1, ?2, ?3, 7)",
+                params![row, start, start + 3600],
+            )?;
+            db.execute(
+                "INSERT INTO quantity_samples VALUES (?1, ?2, NULL, NULL)",
+                params![row, steps],
+            )?;
         }
         Ok(())
     })
