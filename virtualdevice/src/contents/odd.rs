@@ -71,7 +71,7 @@ fn attributes(builder: &mut Builder<'_>) -> Result<(), ContentsError> {
     let path = "Documents/Attributes";
     let meta = Meta::directory().with_times(builder.time(DOMAIN, path));
     let meta = meta.with_xattr(
-        "com.apple.metadata:com_apple_backup_excludeItem",
+        "com.apple.metadata:com_apple_cloudBackup_excludeItem",
         b"bplist00\x09\x08".as_slice(),
     );
     builder.directory_with(DOMAIN, path, meta)?;

@@ -126,7 +126,7 @@ mod tests {
         let mut bytes = vec![0; 150_000];
         Seed::new(1).fill(0, &mut bytes);
         let packed = gzip(&bytes);
-        let (mut at, mut unpacked) = (10, Vec::new());
+        let (mut at, mut unpacked) = (10, Vec::<u8>::new());
         loop {
             let len = usize::from(u16::from_le_bytes([packed[at + 1], packed[at + 2]]));
             unpacked.extend(&packed[at + 5..at + 5 + len]);

@@ -53,7 +53,7 @@ fn the_same_recipe_gives_the_same_phone_and_another_seed_another() {
 
 #[test]
 fn files_and_bytes_are_met_exactly() {
-    assert_eq!(totals(&phone(&Recipe::tiny())), (90, 1_900_000));
+    assert_eq!(totals(&phone(&Recipe::tiny())), (112, 1_900_000));
     assert_eq!(totals(&phone(&Recipe::demo())), (2_000, 200_000_000));
     assert_eq!(
         totals(&phone(&Recipe::tiny().files(777).bytes(3_333_333))),
@@ -62,7 +62,10 @@ fn files_and_bytes_are_met_exactly() {
     let (files, bytes) = totals(&phone(&Recipe::few_large(4 << 30)));
     assert_eq!(bytes, 4 << 30);
     assert!(files < 120);
-    assert_eq!(totals(&phone(&Recipe::tiny().bytes(50 << 30))).1, 50 << 30);
+    assert_eq!(
+        totals(&phone(&Recipe::tiny().files(0).bytes(50 << 30))),
+        (101, 50 << 30)
+    );
 }
 
 #[test]
