@@ -1,11 +1,5 @@
 //! Pairing with a scripted device: the trust dialogue in all its states.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "test code"
-)]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 mod support;
 

@@ -173,7 +173,7 @@ proptest! {
     fn a_damaged_certificate_is_an_error_or_another_key(at in 0_usize..900, bit in 0_u32..8) {
         let pem = include_bytes!("data/device-sha1.pem");
         let mut der = certificate_der(pem, "certificate").unwrap().to_vec();
-        let at = at % der.len();
+        let at = at.checked_rem(der.len()).unwrap();
         if let Some(byte) = der.get_mut(at) {
             *byte ^= 1_u8 << bit;
         }

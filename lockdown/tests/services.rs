@@ -1,11 +1,4 @@
 //! The companion clients against a scripted other end.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "test code"
-)]
 
 mod support;
 
@@ -460,4 +453,42 @@ async fn a_network_device_nobody_answers_for_says_so() {
         matches!(error, cabled_lockdown::Error::Connect(ConnectError::Gone)),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+async fn a_service_behind_a_tunnel_is_checked_in_to() {
+    use cabled_lockdown::msg::{LockdownError, Reply, ReplyBody, Request, RequestBody};
+    use cabled_lockdown::{Options, rsd_checkin};
+    for refused in [false, true] {
+        let (ours, mut device) = ends();
+        tokio::spawn(async move {
+            let request = answer(&mut device, ReplyBody::Done).await;
+            assert!(matches!(&request.body, RequestBody::RsdCheckin { protocol_version: Some(v), .. } if v == "2"));
+            let start = Request::new(
+                "device",
+                RequestBody::StartService {
+                    service: None,
+                    escrow_bag: None,
+                },
+            );
+            let body = if refused {
+                ReplyBody::failed(LockdownError::ServiceProhibited)
+            } else {
+                ReplyBody::Done
+            };
+            say(&mut device, &Reply::to(&start, body)).await;
+            let _ = device.write_all(b"plain").await;
+        });
+        match rsd_checkin(ours, Options::default(), None).await {
+            Ok(mut stream) => {
+                let mut said = [0; 5];
+                stream.read_exact(&mut said).await.unwrap();
+                assert!(!refused && &said == b"plain");
+            }
+            Err(error) => assert!(
+                refused && error.code() == Some(&LockdownError::ServiceProhibited),
+                "{error:?}"
+            ),
+        }
+    }
 }

@@ -1,5 +1,5 @@
 //! Our TLS against a server that plays the device, in memory.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "test code")]
+#![expect(clippy::panic, reason = "test code")]
 
 mod support;
 
