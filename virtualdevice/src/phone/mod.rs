@@ -24,6 +24,7 @@ use crate::lockdown::pairing::{PairingInfo, Pairings};
 use crate::lockdown::values::Values;
 use crate::log::RequestLog;
 use crate::profile::Profile;
+use crate::service::afc::AfcState;
 use crate::service::ports::Ports;
 use screen::Screen;
 
@@ -119,6 +120,7 @@ pub(crate) struct Inner {
     /// Until when each assertion keeps the phone awake.
     pub(crate) awake: Mutex<BTreeMap<u64, Instant>>,
     pub(crate) fs: Fs,
+    afc: AfcState,
     pub(crate) backup: crate::backup::State,
     events: broadcast::Sender<PhoneEvent>,
     identity: OnceCell<Arc<DeviceIdentity>>,
@@ -183,6 +185,12 @@ impl Phone {
     #[must_use]
     pub fn backup_state(&self) -> &crate::backup::State {
         &self.inner.backup
+    }
+
+    /// How AFC behaves, what is scripted for it, and which files it has locked.
+    #[must_use]
+    pub fn afc(&self) -> &AfcState {
+        &self.inner.afc
     }
 
     /// What will go wrong.
