@@ -176,6 +176,7 @@ impl PhoneBuilder {
             fs,
             apps: RwLock::new(apps.into()),
             icon_state: Mutex::new(None),
+            backup: crate::backup::State::new(self.seed),
             events: broadcast::Sender::new(BACKLOG),
             identity: OnceCell::new_with(self.identity.map(Arc::new)),
             power: watch::Sender::new(Power {

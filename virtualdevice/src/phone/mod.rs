@@ -122,6 +122,7 @@ pub(crate) struct Inner {
     pub(crate) fs: Fs,
     apps: RwLock<Arc<[App]>>,
     pub(crate) icon_state: Mutex<Option<Vec<Value>>>,
+    pub(crate) backup: crate::backup::State,
     events: broadcast::Sender<PhoneEvent>,
     identity: OnceCell<Arc<DeviceIdentity>>,
     power: watch::Sender<Power>,
@@ -227,6 +228,10 @@ impl Phone {
         let mut list = apps.to_vec();
         change(&mut list);
         *apps = list.into();
+    /// What the phone knows about backups: password, last runs, what waits for a restart.
+    #[must_use]
+    pub fn backup_state(&self) -> &crate::backup::State {
+        &self.inner.backup
     }
 
     /// What will go wrong.
@@ -499,6 +504,7 @@ impl Phone {
     fn go_down(&self, state: PowerState, event: PhoneEvent) {
         locked(&self.inner.ports).close_all();
         self.inner.screen.restarted();
+        self.inner.backup.restarted(&self.inner.fs);
         self.emit(event);
         self.inner.power.send_modify(|power| {
             *power = Power {
