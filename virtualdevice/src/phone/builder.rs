@@ -153,8 +153,12 @@ impl PhoneBuilder {
             (Fs::new(self.capacity.unwrap_or(CAPACITY)), Vec::new())
         } else {
             let mut recipe = self.recipe.unwrap_or_else(Recipe::tiny).seed(self.seed);
-            recipe = self.bytes.map_or_else(|| recipe.clone(), |bytes| recipe.clone().bytes(bytes));
-            recipe = self.files.map_or_else(|| recipe.clone(), |files| recipe.clone().files(files));
+            recipe = self
+                .bytes
+                .map_or_else(|| recipe.clone(), |bytes| recipe.clone().bytes(bytes));
+            recipe = self
+                .files
+                .map_or_else(|| recipe.clone(), |files| recipe.clone().files(files));
             let wanted = self.bytes.unwrap_or_default();
             let fs = Fs::new(self.capacity.unwrap_or(CAPACITY.max(wanted.saturating_add(wanted / 4))));
             contents::fill(&fs, &recipe)?;

@@ -228,6 +228,8 @@ impl Phone {
         let mut list = apps.to_vec();
         change(&mut list);
         *apps = list.into();
+    }
+
     /// What the phone knows about backups: password, last runs, what waits for a restart.
     #[must_use]
     pub fn backup_state(&self) -> &crate::backup::State {

@@ -13,7 +13,13 @@ use crate::phone::Phone;
 pub const NAME: &str = "com.apple.mobile.installation_proxy";
 
 /// Attributes told only when they are asked for by name.
-const ON_DEMAND: &[&str] = &["ApplicationSINF", "iTunesMetadata", "iTunesArtwork", "StaticDiskUsage", "DynamicDiskUsage"];
+const ON_DEMAND: &[&str] = &[
+    "ApplicationSINF",
+    "iTunesMetadata",
+    "iTunesArtwork",
+    "StaticDiskUsage",
+    "DynamicDiskUsage",
+];
 
 /// Apps of the system: bundle id and name. They are in no backup's application list.
 pub(super) const SYSTEM_APPS: &[(&str, &str)] = &[
@@ -43,15 +49,21 @@ pub(super) async fn serve(phone: Phone, mut stream: BoxStream) -> Result<(), Ser
 
 fn describe(command: &Command) -> (String, String) {
     let kind = |options: &Option<Dictionary>| {
-        let text = options.as_ref().and_then(|o| o.get("ApplicationType")).and_then(Value::as_string);
+        let text = options
+            .as_ref()
+            .and_then(|o| o.get("ApplicationType"))
+            .and_then(Value::as_string);
         text.unwrap_or_default().to_owned()
     };
     match command {
         Command::Browse { options } => ("Browse".to_owned(), kind(options)),
         Command::Lookup { options } => ("Lookup".to_owned(), kind(options)),
-        Command::Install { upgrade, package_path, .. } => {
-            (if *upgrade { "Upgrade" } else { "Install" }.to_owned(), package_path.clone())
-        }
+        Command::Install {
+            upgrade, package_path, ..
+        } => (
+            if *upgrade { "Upgrade" } else { "Install" }.to_owned(),
+            package_path.clone(),
+        ),
         Command::OnApplication { command, bundle_id, .. } => (command.clone(), bundle_id.clone()),
         Command::LookupArchives { .. } => ("LookupArchives".to_owned(), String::new()),
         Command::CheckCapabilitiesMatch { .. } => ("CheckCapabilitiesMatch".to_owned(), String::new()),
@@ -80,7 +92,10 @@ fn answer(phone: &Phone, command: &Command) -> Vec<Reply> {
 }
 
 fn complete(lookup: Option<Dictionary>) -> Reply {
-    Reply::Complete { lookup, extra: Dictionary::new() }
+    Reply::Complete {
+        lookup,
+        extra: Dictionary::new(),
+    }
 }
 
 fn failed(error: &str, description: &str) -> Reply {
@@ -107,9 +122,14 @@ impl Query {
             let Some(list) = options.map(|o| o.opt_array(key)).transpose().map_err(wrong)?.flatten() else {
                 return Ok(None);
             };
-            Ok(Some(list.iter().filter_map(Value::as_string).map(str::to_owned).collect()))
+            Ok(Some(
+                list.iter().filter_map(Value::as_string).map(str::to_owned).collect(),
+            ))
         };
-        let kind = options.and_then(|o| o.get("ApplicationType")).and_then(Value::as_string).unwrap_or("Any");
+        let kind = options
+            .and_then(|o| o.get("ApplicationType"))
+            .and_then(Value::as_string)
+            .unwrap_or("Any");
         Ok(Self {
             user: matches!(kind, "User" | "Any"),
             system: matches!(kind, "System" | "Any"),
@@ -120,19 +140,23 @@ impl Query {
     }
 
     fn wants_app(&self, bundle_id: &str) -> bool {
-        self.bundle_ids.as_ref().is_none_or(|ids| ids.iter().any(|id| id == bundle_id))
+        self.bundle_ids
+            .as_ref()
+            .is_none_or(|ids| ids.iter().any(|id| id == bundle_id))
     }
 
     fn pick(&self, mut attributes: Dictionary) -> Dictionary {
         match &self.attributes {
             Some(wanted) => attributes.retain(|key, _| wanted.iter().any(|name| name == key)),
-            None => attributes.retain(|key, _| !ON_DEMAND.contains(&key)),
+            None => attributes.retain(|key, _| !ON_DEMAND.contains(&key.as_str())),
         }
         attributes
     }
 
     fn wants(&self, attribute: &str) -> bool {
-        self.attributes.as_ref().is_some_and(|wanted| wanted.iter().any(|name| name == attribute))
+        self.attributes
+            .as_ref()
+            .is_some_and(|wanted| wanted.iter().any(|name| name == attribute))
     }
 
     /// Bundle id and attributes of every app that is asked for.
@@ -191,7 +215,10 @@ fn user_app(phone: &Phone, app: &App, query: &Query) -> Dictionary {
     };
     // Walks the containers, so only on demand.
     if query.wants("DynamicDiskUsage") {
-        let files = app.domains().into_iter().flat_map(|domain| phone.fs().subtree(&domain, ""));
+        let files = app
+            .domains()
+            .into_iter()
+            .flat_map(|domain| phone.fs().subtree(&domain, ""));
         let bytes = files.fold(0_u64, |sum, entry| sum.saturating_add(entry.len()));
         attributes.insert("DynamicDiskUsage".to_owned(), bytes.into());
     }
@@ -240,7 +267,11 @@ fn browse(phone: &Phone, options: Option<&Dictionary>) -> Vec<Reply> {
 }
 
 fn lookup(phone: &Phone, query: &Query) -> Dictionary {
-    query.run(phone).into_iter().map(|(bundle_id, attributes)| (bundle_id, Value::Dictionary(attributes))).collect()
+    query
+        .run(phone)
+        .into_iter()
+        .map(|(bundle_id, attributes)| (bundle_id, Value::Dictionary(attributes)))
+        .collect()
 }
 
 fn uninstall(phone: &Phone, bundle_id: &str) -> Vec<Reply> {

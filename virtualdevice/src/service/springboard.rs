@@ -58,7 +58,10 @@ fn answer(phone: &Phone, command: Command) -> Option<Reply> {
         Command::GetHomeScreenIconMetrics => Reply::Values(metrics()),
         Command::GetWallpaperInfo { name } => Reply::Values(dict! { "wallpaperName" => name, "hasWallpaper" => true }),
         Command::GetWallpaperPreviewImage { name } => Reply::Png(icon(phone, &name)),
-        _ => Reply::Failed { error: "Unknown command".to_owned(), extra: Dictionary::new() },
+        _ => Reply::Failed {
+            error: "Unknown command".to_owned(),
+            extra: Dictionary::new(),
+        },
     })
 }
 
@@ -97,8 +100,13 @@ fn icon_state(phone: &Phone) -> Vec<Value> {
             "iconModDate" => plist::Date::from(std::time::UNIX_EPOCH),
         })
     };
-    let mut icons: Vec<Value> = SYSTEM_APPS.iter().map(|(bundle_id, name)| entry(bundle_id, name)).collect();
+    let mut icons: Vec<Value> = SYSTEM_APPS
+        .iter()
+        .map(|(bundle_id, name)| entry(bundle_id, name))
+        .collect();
     icons.extend(phone.apps().iter().map(|app| entry(&app.bundle_id, &app.name)));
     let pages = icons.split_off(DOCK.min(icons.len()));
-    std::iter::once(Value::Array(icons)).chain(pages.chunks(PAGE).map(|page| Value::Array(page.to_vec()))).collect()
+    std::iter::once(Value::Array(icons))
+        .chain(pages.chunks(PAGE).map(|page| Value::Array(page.to_vec())))
+        .collect()
 }

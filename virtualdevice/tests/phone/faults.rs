@@ -46,7 +46,11 @@ async fn a_cut_counts_what_the_host_sends_too() {
     let mut line = host.service(&phone, DIAGNOSTICS).await;
     line.tell(gas_gauge()).await;
     assert!(line.ended().await);
-    assert_eq!(phone.log().count(DIAGNOSTICS, "GasGauge"), 0, "the request never arrived whole");
+    assert_eq!(
+        phone.log().count(DIAGNOSTICS, "GasGauge"),
+        0,
+        "the request never arrived whole"
+    );
 }
 
 #[tokio::test]
@@ -61,7 +65,12 @@ async fn lockdown_itself_can_be_cut() {
 #[tokio::test]
 async fn a_stall_is_silence_and_then_the_rest() {
     let (phone, host) = paired().await;
-    phone.faults().push(Fault::stall(DIAGNOSTICS, Direction::ToHost, 6, Duration::from_millis(300)));
+    phone.faults().push(Fault::stall(
+        DIAGNOSTICS,
+        Direction::ToHost,
+        6,
+        Duration::from_millis(300),
+    ));
     let mut line = host.service(&phone, DIAGNOSTICS).await;
     line.tell(gas_gauge()).await;
     line.exactly(6).await;
@@ -85,7 +94,9 @@ async fn bytes_can_be_injected_between_frames() {
 async fn the_screen_locks_in_the_middle() {
     let (phone, host) = paired().await;
     phone.set_passcode(true);
-    phone.faults().push(Fault::lock_screen(DIAGNOSTICS, Direction::FromHost, 10));
+    phone
+        .faults()
+        .push(Fault::lock_screen(DIAGNOSTICS, Direction::FromHost, 10));
     let mut line = host.service(&phone, DIAGNOSTICS).await;
     assert!(!phone.is_locked());
     assert!(line.ask(gas_gauge()).await.contains_key("Status"));
@@ -101,7 +112,10 @@ async fn services_are_refused_in_both_places() {
     let mut line = host.session(&phone).await;
     assert_eq!(line.error(start()).await, "ServiceLimit");
     let reply = line.ask(start()).await;
-    assert!(matches!(phone.connect(port(&reply)).await, Err(ConnectError::Refused { .. })));
+    assert!(matches!(
+        phone.connect(port(&reply)).await,
+        Err(ConnectError::Refused { .. })
+    ));
     let reply = line.ask(start()).await;
     host.open(&phone, &reply).await;
 }
@@ -109,10 +123,16 @@ async fn services_are_refused_in_both_places() {
 #[tokio::test]
 async fn lockdown_answers_an_error_once_and_keeps_unknown_ones() {
     let (phone, _) = paired().await;
-    phone.faults().push(Fault::lockdown_error("GetValue", "InvalidConnection"));
+    phone
+        .faults()
+        .push(Fault::lockdown_error("GetValue", "InvalidConnection"));
     phone.faults().push(Fault::lockdown_error("*", "BrandNewError"));
     let mut line = Line::lockdown(&phone).await;
-    assert_eq!(line.error(dict! { "Request" => "GetValue", "Key" => "DeviceName" }).await, "InvalidConnection");
+    assert_eq!(
+        line.error(dict! { "Request" => "GetValue", "Key" => "DeviceName" })
+            .await,
+        "InvalidConnection"
+    );
     assert_eq!(line.error(dict! { "Request" => "QueryType" }).await, "BrandNewError");
     assert!(line.get(None, Some("DeviceName")).await.contains_key("Value"));
 }
@@ -153,12 +173,21 @@ async fn a_fault_waits_for_its_own_service() {
     let (phone, host) = paired().await;
     phone.faults().push(Fault::cut("com.apple.afc", Direction::ToHost, 0));
     let mut line = host.service(&phone, DIAGNOSTICS).await;
-    assert!(line.ask(gas_gauge()).await.get("Status").and_then(Value::as_string).is_some());
+    assert!(
+        line.ask(gas_gauge())
+            .await
+            .get("Status")
+            .and_then(Value::as_string)
+            .is_some()
+    );
     assert_eq!(phone.faults().pending().len(), 1);
     assert_eq!(phone.faults().take_backup_error("Backup"), None);
     phone.faults().push(Fault::backup_error("Backup", 105, "disk"));
     assert_eq!(phone.faults().take_backup_error("Restore"), None);
-    assert_eq!(phone.faults().take_backup_error("Backup"), Some((105, "disk".to_owned())));
+    assert_eq!(
+        phone.faults().take_backup_error("Backup"),
+        Some((105, "disk".to_owned()))
+    );
     phone.faults().clear();
     assert!(phone.faults().pending().is_empty());
 }

@@ -15,29 +15,29 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProt
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::client::TlsStream;
 
-pub const TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A small phone that trusts everybody.
-pub fn phone() -> Phone {
+pub(crate) fn phone() -> Phone {
     builder(Profile::ios_17_7()).build().unwrap()
 }
 
-pub fn builder(profile: Profile) -> PhoneBuilder {
+pub(crate) fn builder(profile: Profile) -> PhoneBuilder {
     Phone::builder().profile(profile).empty().pairing(Pairing::AutoTrust)
 }
 
 /// Keys and ids of one computer for one phone.
 #[derive(Clone)]
-pub struct Host {
-    pub host_id: String,
-    pub buid: String,
-    pub certificates: Arc<Certificates>,
+pub(crate) struct Host {
+    pub(crate) host_id: String,
+    pub(crate) buid: String,
+    pub(crate) certificates: Arc<Certificates>,
     /// Present the root certificate in place of the host's, as libimobiledevice does.
-    pub presents_root: bool,
+    pub(crate) presents_root: bool,
 }
 
 impl Host {
-    pub async fn new(phone: &Phone) -> Self {
+    pub(crate) async fn new(phone: &Phone) -> Self {
         let identity = phone.identity().await.unwrap();
         let key = RsaPublicKey::from_pem(&identity.public_pem()).unwrap();
         let certificates = Certificates::issue(&key, SystemTime::now()).unwrap();
@@ -49,7 +49,7 @@ impl Host {
         }
     }
 
-    pub fn record(&self) -> Dictionary {
+    pub(crate) fn record(&self) -> Dictionary {
         dict! {
             "DeviceCertificate" => Value::Data(self.certificates.device.clone()),
             "HostCertificate" => Value::Data(self.certificates.host.clone()),
@@ -59,7 +59,7 @@ impl Host {
         }
     }
 
-    pub fn pair_request(&self) -> Dictionary {
+    pub(crate) fn pair_request(&self) -> Dictionary {
         dict! {
             "Label" => "test",
             "Request" => "Pair",
@@ -71,14 +71,14 @@ impl Host {
     }
 
     /// Pairs, and returns the escrow bag.
-    pub async fn pair(&self, phone: &Phone) -> Vec<u8> {
+    pub(crate) async fn pair(&self, phone: &Phone) -> Vec<u8> {
         let mut line = Line::lockdown(phone).await;
         let reply = line.ask(self.pair_request()).await;
         assert_eq!(reply.get("Error"), None, "{reply:?}");
         reply.get("EscrowBag").and_then(Value::as_data).unwrap().to_vec()
     }
 
-    pub fn tls_config(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    pub(crate) fn tls_config(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
         let (certificate, key) = if self.presents_root {
             (&self.certificates.root, &self.certificates.root_key)
         } else {
@@ -100,21 +100,23 @@ impl Host {
     }
 
     /// A session on a new connection.
-    pub async fn session(&self, phone: &Phone) -> Line {
+    pub(crate) async fn session(&self, phone: &Phone) -> Line {
         let mut line = Line::lockdown(phone).await;
         line.start_session(self).await;
         line
     }
 
     /// A service, over its own connection, lockdown closed before.
-    pub async fn service(&self, phone: &Phone, name: &str) -> Line {
+    pub(crate) async fn service(&self, phone: &Phone, name: &str) -> Line {
         let mut lockdown = self.session(phone).await;
-        let reply = lockdown.ask(dict! { "Request" => "StartService", "Service" => name }).await;
+        let reply = lockdown
+            .ask(dict! { "Request" => "StartService", "Service" => name })
+            .await;
         drop(lockdown);
         self.open(phone, &reply).await
     }
 
-    pub async fn open(&self, phone: &dyn Connect, reply: &Dictionary) -> Line {
+    pub(crate) async fn open(&self, phone: &dyn Connect, reply: &Dictionary) -> Line {
         let mut line = Line::new(phone.connect(port(reply)).await.unwrap());
         if reply.get("EnableServiceSSL").and_then(Value::as_boolean) == Some(true) {
             line.start_tls(self, rustls::ALL_VERSIONS).await.unwrap();
@@ -123,9 +125,11 @@ impl Host {
     }
 }
 
-pub fn port(reply: &Dictionary) -> u16 {
+pub(crate) fn port(reply: &Dictionary) -> u16 {
     let port = reply.get("Port").and_then(Value::as_unsigned_integer);
-    port.unwrap_or_else(|| panic!("no port in {reply:?}")).try_into().unwrap()
+    port.unwrap_or_else(|| panic!("no port in {reply:?}"))
+        .try_into()
+        .unwrap()
 }
 
 /// Takes exactly one server certificate, and checks the handshake's signature with the provider's helpers.
@@ -141,7 +145,10 @@ impl rustls::client::danger::ServerCertVerifier for Exactly {
         _: &[u8],
         _: UnixTime,
     ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        assert_eq!(end_entity, &self.0, "the phone presents the DeviceCertificate the host sent");
+        assert_eq!(
+            end_entity, &self.0,
+            "the phone presents the DeviceCertificate the host sent"
+        );
         Ok(rustls::client::danger::ServerCertVerified::assertion())
     }
 
@@ -166,31 +173,33 @@ impl rustls::client::danger::ServerCertVerifier for Exactly {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+        rustls::crypto::aws_lc_rs::default_provider()
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
 /// One connection, plain or TLS.
-pub enum Line {
+pub(crate) enum Line {
     Plain(BoxStream),
     Tls(Box<TlsStream<BoxStream>>),
     None,
 }
 
 impl Line {
-    pub fn new(stream: BoxStream) -> Self {
+    pub(crate) fn new(stream: BoxStream) -> Self {
         Self::Plain(stream)
     }
 
-    pub async fn lockdown(phone: &dyn Connect) -> Self {
+    pub(crate) async fn lockdown(phone: &dyn Connect) -> Self {
         Self::new(phone.connect(LOCKDOWN_PORT).await.unwrap())
     }
 
-    pub async fn write(&mut self, bytes: &[u8]) {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
         self.try_write(bytes).await.unwrap();
     }
 
-    pub async fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         match self {
             Self::Plain(stream) => stream.write_all(bytes).await,
             Self::Tls(stream) => {
@@ -210,11 +219,14 @@ impl Line {
     }
 
     /// Everything up to the end of the stream, and whether it ended without an error.
-    pub async fn rest(&mut self) -> (Vec<u8>, bool) {
+    pub(crate) async fn rest(&mut self) -> (Vec<u8>, bool) {
         let mut all = Vec::new();
         let mut buf = [0; 4096];
         loop {
-            match tokio::time::timeout(TIMEOUT, self.read_some(&mut buf)).await.expect("the stream ends in time") {
+            match tokio::time::timeout(TIMEOUT, self.read_some(&mut buf))
+                .await
+                .expect("the stream ends in time")
+            {
                 Ok(0) => return (all, true),
                 Ok(n) => all.extend_from_slice(&buf[..n]),
                 Err(_) => return (all, false),
@@ -222,11 +234,11 @@ impl Line {
         }
     }
 
-    pub async fn ended(&mut self) -> bool {
+    pub(crate) async fn ended(&mut self) -> bool {
         self.rest().await.0.is_empty()
     }
 
-    pub async fn exactly(&mut self, n: usize) -> Vec<u8> {
+    pub(crate) async fn exactly(&mut self, n: usize) -> Vec<u8> {
         let mut bytes = vec![0; n];
         let mut filled = 0;
         while filled < n {
@@ -239,81 +251,95 @@ impl Line {
     }
 
     /// The body of the next frame.
-    pub async fn body(&mut self) -> Vec<u8> {
+    pub(crate) async fn body(&mut self) -> Vec<u8> {
         let header: [u8; 4] = self.exactly(4).await.try_into().unwrap();
         self.exactly(u32::from_be_bytes(header) as usize).await
     }
 
-    pub async fn value(&mut self) -> Value {
+    pub(crate) async fn value(&mut self) -> Value {
         plist::read(&self.body().await, &Limits::default()).unwrap()
     }
 
-    pub async fn dict(&mut self) -> Dictionary {
+    pub(crate) async fn dict(&mut self) -> Dictionary {
         self.value().await.into_dictionary().unwrap()
     }
 
-    pub async fn tell(&mut self, message: Dictionary) {
+    pub(crate) async fn tell(&mut self, message: Dictionary) {
         let body = plist::to_xml(&Value::Dictionary(message));
         let mut frame = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
         frame.extend(body);
         self.write(&frame).await;
     }
 
-    pub async fn ask(&mut self, message: Dictionary) -> Dictionary {
+    pub(crate) async fn ask(&mut self, message: Dictionary) -> Dictionary {
         self.tell(message).await;
         self.dict().await
     }
 
     /// The error of a request's reply, which must repeat the request.
-    pub async fn error(&mut self, message: Dictionary) -> String {
+    pub(crate) async fn error(&mut self, message: Dictionary) -> String {
         let request = message.get("Request").cloned();
         let reply = self.ask(message).await;
         assert_eq!(reply.get("Request"), request.as_ref());
-        reply.get("Error").and_then(Value::as_string).unwrap_or_else(|| panic!("no error in {reply:?}")).to_owned()
+        reply
+            .get("Error")
+            .and_then(Value::as_string)
+            .unwrap_or_else(|| panic!("no error in {reply:?}"))
+            .to_owned()
     }
 
-    pub async fn get(&mut self, domain: Option<&str>, key: Option<&str>) -> Dictionary {
+    pub(crate) async fn get(&mut self, domain: Option<&str>, key: Option<&str>) -> Dictionary {
         let mut message = dict! { "Request" => "GetValue", "Label" => "test" };
         domain.map(|domain| message.insert("Domain".into(), domain.into()));
         key.map(|key| message.insert("Key".into(), key.into()));
         self.ask(message).await
     }
 
-    pub async fn start_tls(
+    pub(crate) async fn start_tls(
         &mut self,
         host: &Host,
         versions: &[&'static SupportedProtocolVersion],
     ) -> std::io::Result<()> {
-        let Self::Plain(stream) = std::mem::replace(self, Self::None) else { panic!("TLS inside TLS") };
+        let Self::Plain(stream) = std::mem::replace(self, Self::None) else {
+            panic!("TLS inside TLS")
+        };
         let connector = tokio_rustls::TlsConnector::from(Arc::new(host.tls_config(versions)));
         let name = ServerName::try_from("device").unwrap();
-        let tls = tokio::time::timeout(TIMEOUT, connector.connect(name, stream)).await.expect("a handshake in time")?;
+        let tls = tokio::time::timeout(TIMEOUT, connector.connect(name, stream))
+            .await
+            .expect("a handshake in time")?;
         *self = Self::Tls(Box::new(tls));
         Ok(())
     }
 
     /// StartSession and the handshake; returns the session's id.
-    pub async fn start_session(&mut self, host: &Host) -> String {
+    pub(crate) async fn start_session(&mut self, host: &Host) -> String {
         let id = self.begin_session(host).await;
         self.start_tls(host, rustls::ALL_VERSIONS).await.unwrap();
         id
     }
 
     /// StartSession alone.
-    pub async fn begin_session(&mut self, host: &Host) -> String {
+    pub(crate) async fn begin_session(&mut self, host: &Host) -> String {
         let request = dict! {
             "Request" => "StartSession",
             "HostID" => host.host_id.as_str(),
             "SystemBUID" => host.buid.as_str(),
         };
         let reply = self.ask(request).await;
-        assert_eq!(reply.get("EnableSessionSSL").and_then(Value::as_boolean), Some(true), "{reply:?}");
+        assert_eq!(
+            reply.get("EnableSessionSSL").and_then(Value::as_boolean),
+            Some(true),
+            "{reply:?}"
+        );
         reply.get("SessionID").and_then(Value::as_string).unwrap().to_owned()
     }
 
     /// close_notify, and the stream below TLS once the phone has answered it.
-    pub async fn stop_tls(&mut self) {
-        let Self::Tls(mut tls) = std::mem::replace(self, Self::None) else { panic!("no TLS") };
+    pub(crate) async fn stop_tls(&mut self) {
+        let Self::Tls(mut tls) = std::mem::replace(self, Self::None) else {
+            panic!("no TLS")
+        };
         let (stream, connection) = tls.get_mut();
         connection.send_close_notify();
         let mut out = Vec::new();
@@ -322,7 +348,9 @@ impl Line {
         }
         stream.write_all(&out).await.unwrap();
         let mut end = [0];
-        let read = tokio::time::timeout(TIMEOUT, tls.read(&mut end)).await.expect("close_notify in time");
+        let read = tokio::time::timeout(TIMEOUT, tls.read(&mut end))
+            .await
+            .expect("close_notify in time");
         assert_eq!(read.unwrap(), 0, "the phone answers close_notify with close_notify");
         *self = Self::Plain(tls.into_inner().0);
     }

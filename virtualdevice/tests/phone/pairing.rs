@@ -45,7 +45,10 @@ async fn the_dialogue_shows_until_the_user_trusts() {
     assert!(matches!(asked, PhoneEvent::TrustAsked { host_name: Some(name), .. } if name == "a computer"));
     assert!(events.try_recv().is_err(), "one dialogue, one event");
     assert!(phone.answer_trust(true));
-    assert_eq!(notifications.recv().await.unwrap(), "com.apple.mobile.lockdown.request_pair");
+    assert_eq!(
+        notifications.recv().await.unwrap(),
+        "com.apple.mobile.lockdown.request_pair"
+    );
     let reply = line.ask(host.pair_request()).await;
     assert_eq!(reply.get("Error"), None);
     assert!(matches!(events.try_recv(), Ok(PhoneEvent::Paired { .. })));
@@ -74,7 +77,10 @@ async fn pending_and_deny_come_as_scripted() {
     assert_eq!(line.ask(host.pair_request()).await.get("Error"), None);
 
     let (phone, host) = asking(Pairing::Deny).await;
-    assert_eq!(Line::lockdown(&phone).await.error(host.pair_request()).await, "UserDeniedPairing");
+    assert_eq!(
+        Line::lockdown(&phone).await.error(host.pair_request()).await,
+        "UserDeniedPairing"
+    );
     assert!(phone.pairings().is_empty());
 }
 
@@ -140,7 +146,10 @@ async fn damaged_pair_records_are_refused() {
     assert_eq!(line.error(dict! { "Request" => "Pair" }).await, "MissingPairRecord");
     let without = |key: &str| {
         let mut request = host.pair_request();
-        let record = request.get_mut("PairRecord").and_then(Value::as_dictionary_mut).unwrap();
+        let record = request
+            .get_mut("PairRecord")
+            .and_then(Value::as_dictionary_mut)
+            .unwrap();
         record.remove(key);
         request
     };
@@ -149,8 +158,14 @@ async fn damaged_pair_records_are_refused() {
         assert_eq!(line.error(without(key)).await, "InvalidPairRecord", "{key}");
     }
     let mut rubbish = host.pair_request();
-    let record = rubbish.get_mut("PairRecord").and_then(Value::as_dictionary_mut).unwrap();
-    record.insert("HostCertificate".into(), Value::Data(b"-----BEGIN CERTIFICATE-----\nAAAA\n".to_vec()));
+    let record = rubbish
+        .get_mut("PairRecord")
+        .and_then(Value::as_dictionary_mut)
+        .unwrap();
+    record.insert(
+        "HostCertificate".into(),
+        Value::Data(b"-----BEGIN CERTIFICATE-----\nAAAA\n".to_vec()),
+    );
     assert_eq!(line.error(rubbish).await, "InvalidPairRecord");
     // A certificate for another phone's key could never work.
     let other = builder(Profile::ios_18()).build().unwrap();
@@ -164,7 +179,10 @@ async fn nobody_pairs_over_the_network() {
     let phone = phone();
     let host = Host::new(&phone).await;
     let mut line = Line::lockdown(&phone.over_network()).await;
-    assert_eq!(line.error(host.pair_request()).await, "PairingProhibitedOverThisConnection");
+    assert_eq!(
+        line.error(host.pair_request()).await,
+        "PairingProhibitedOverThisConnection"
+    );
 }
 
 #[tokio::test]
@@ -172,17 +190,27 @@ async fn the_log_tells_which_keys_a_host_sent_away() {
     let phone = phone();
     let host = Host::new(&phone).await;
     let mut request = host.pair_request();
-    let record = request.get_mut("PairRecord").and_then(Value::as_dictionary_mut).unwrap();
+    let record = request
+        .get_mut("PairRecord")
+        .and_then(Value::as_dictionary_mut)
+        .unwrap();
     record.insert("RootPrivateKey".into(), Value::Data(b"secret".to_vec()));
     assert_eq!(Line::lockdown(&phone).await.ask(request).await.get("Error"), None);
-    let entry = phone.log().entries().into_iter().find(|entry| entry.request == "Pair").unwrap();
+    let entry = phone
+        .log()
+        .entries()
+        .into_iter()
+        .find(|entry| entry.request == "Pair")
+        .unwrap();
     assert!(entry.detail.contains("RootPrivateKey"));
     assert!(!entry.detail.contains("secret"));
 }
 
 #[tokio::test]
 async fn quirks_of_pairing_follow_the_profile() {
-    let profile = Profile::ios_17_7().with_returns_escrow_bag(false).with_unpair_answers_validate_pair(true);
+    let profile = Profile::ios_17_7()
+        .with_returns_escrow_bag(false)
+        .with_unpair_answers_validate_pair(true);
     let phone = builder(profile).build().unwrap();
     let host = Host::new(&phone).await;
     let mut line = Line::lockdown(&phone).await;

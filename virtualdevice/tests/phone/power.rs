@@ -24,7 +24,10 @@ async fn a_restart_ends_every_connection_and_forgets_no_pairing() {
     while !phone.is_on() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(matches!(phone.connect(super::host::port(&reply)).await, Err(ConnectError::Refused { .. })));
+    assert!(matches!(
+        phone.connect(super::host::port(&reply)).await,
+        Err(ConnectError::Refused { .. })
+    ));
     host.session(&phone).await;
 }
 
@@ -39,18 +42,32 @@ async fn recovery_mode_needs_somebody_to_switch_the_phone_on() {
     assert_eq!(events.recv().await.unwrap(), PhoneEvent::SwitchedOff);
     assert!(matches!(phone.connect(LOCKDOWN_PORT).await, Err(ConnectError::Gone)));
     phone.switch_on();
-    assert!(Line::lockdown(&phone).await.get(None, Some("DeviceName")).await.contains_key("Value"));
+    assert!(
+        Line::lockdown(&phone)
+            .await
+            .get(None, Some("DeviceName"))
+            .await
+            .contains_key("Value")
+    );
 }
 
 #[tokio::test]
 async fn the_passcode_prompt_is_answered_by_the_person() {
-    let phone = builder(Profile::ios_17_7().with_passcode_timeout(Duration::from_millis(200))).build().unwrap();
+    let phone = builder(Profile::ios_17_7().with_passcode_timeout(Duration::from_millis(200)))
+        .build()
+        .unwrap();
     assert!(phone.ask_passcode().await, "no passcode, no prompt");
     phone.set_passcode(true);
     let mut notifications = phone.notifications();
     assert!(phone.ask_passcode().await, "typed in at once by default");
-    assert_eq!(notifications.recv().await.unwrap(), "com.apple.LocalAuthentication.ui.presented");
-    assert_eq!(notifications.recv().await.unwrap(), "com.apple.LocalAuthentication.ui.dismissed");
+    assert_eq!(
+        notifications.recv().await.unwrap(),
+        "com.apple.LocalAuthentication.ui.presented"
+    );
+    assert_eq!(
+        notifications.recv().await.unwrap(),
+        "com.apple.LocalAuthentication.ui.dismissed"
+    );
     phone.set_passcode_entry(PasscodeEntry::CancelsAfter(Duration::ZERO));
     assert!(!phone.ask_passcode().await);
     phone.set_passcode_entry(PasscodeEntry::Never);
@@ -61,7 +78,10 @@ async fn the_passcode_prompt_is_answered_by_the_person() {
     let mut events = phone.events();
     let other = phone.clone();
     let asked = tokio::spawn(async move { other.ask_passcode().await });
-    assert_eq!(tokio::time::timeout(TIMEOUT, events.recv()).await.unwrap().unwrap(), PhoneEvent::PasscodeAsked);
+    assert_eq!(
+        tokio::time::timeout(TIMEOUT, events.recv()).await.unwrap().unwrap(),
+        PhoneEvent::PasscodeAsked
+    );
     assert!(phone.enter_passcode());
     assert!(asked.await.unwrap());
 }

@@ -16,7 +16,12 @@ const HEARTBEAT: &str = "com.apple.mobile.heartbeat";
 const DIAGNOSTICS: &str = "com.apple.mobile.diagnostics_relay";
 
 async fn with_contents(profile: Profile) -> (Phone, Host) {
-    let phone = Phone::builder().profile(profile).seed(3).pairing(Pairing::AutoTrust).build().unwrap();
+    let phone = Phone::builder()
+        .profile(profile)
+        .seed(3)
+        .pairing(Pairing::AutoTrust)
+        .build()
+        .unwrap();
     let host = Host::new(&phone).await;
     host.pair(&phone).await;
     (phone, host)
@@ -27,7 +32,9 @@ fn text<'a>(dict: &'a Dictionary, key: &str) -> Option<&'a str> {
 }
 
 fn is_png(value: Option<&Value>) -> bool {
-    value.and_then(Value::as_data).is_some_and(|data| data.starts_with(b"\x89PNG\r\n\x1a\n") && data.len() > 60)
+    value
+        .and_then(Value::as_data)
+        .is_some_and(|data| data.starts_with(b"\x89PNG\r\n\x1a\n") && data.len() > 60)
 }
 
 #[tokio::test]
@@ -37,18 +44,26 @@ async fn notifications_are_posted_relayed_and_ended_by_proxy_death() {
     let mut line = host.service(&phone, NP).await;
     let observe = |name: &str| dict! { "Command" => "ObserveNotification", "Name" => name };
     line.tell(observe("com.apple.itunes-client.syncCancelRequest")).await;
-    line.tell(observe("com.apple.mobile.lockdown.device_name_changed")).await;
+    line.tell(observe("com.apple.mobile.lockdown.device_name_changed"))
+        .await;
     // A post of our own, so that the two above are known to have been read.
-    line.tell(dict! { "Command" => "PostNotification", "Name" => "com.apple.itunes-mobdev.syncWillStart" }).await;
+    line.tell(dict! { "Command" => "PostNotification", "Name" => "com.apple.itunes-mobdev.syncWillStart" })
+        .await;
     let name = tokio::time::timeout(TIMEOUT, posted.recv()).await.unwrap().unwrap();
     assert_eq!(name, "com.apple.itunes-mobdev.syncWillStart");
     phone.notify("com.example.not.observed");
     phone.set_value(None, "DeviceName", "other");
     let relayed = line.dict().await;
     assert_eq!(text(&relayed, "Command"), Some("RelayNotification"));
-    assert_eq!(text(&relayed, "Name"), Some("com.apple.mobile.lockdown.device_name_changed"));
+    assert_eq!(
+        text(&relayed, "Name"),
+        Some("com.apple.mobile.lockdown.device_name_changed")
+    );
     phone.press_cancel();
-    assert_eq!(text(&line.dict().await, "Name"), Some("com.apple.itunes-client.syncCancelRequest"));
+    assert_eq!(
+        text(&line.dict().await, "Name"),
+        Some("com.apple.itunes-client.syncCancelRequest")
+    );
     line.tell(dict! { "Command" => "MakeCoffee" }).await;
     line.tell(dict! { "Command" => "Shutdown" }).await;
     assert_eq!(text(&line.dict().await, "Command"), Some("ProxyDeath"));
@@ -67,9 +82,14 @@ async fn the_insecure_proxy_needs_no_session_and_tells_of_the_users_answer() {
     let mut line = Line::new(phone.connect(port(&reply)).await.unwrap());
     let mut posted = phone.notifications();
     let name = "com.apple.mobile.lockdown.request_pair";
-    line.tell(dict! { "Command" => "ObserveNotification", "Name" => name }).await;
-    line.tell(dict! { "Command" => "PostNotification", "Name" => "read" }).await;
-    assert_eq!(tokio::time::timeout(TIMEOUT, posted.recv()).await.unwrap().unwrap(), "read");
+    line.tell(dict! { "Command" => "ObserveNotification", "Name" => name })
+        .await;
+    line.tell(dict! { "Command" => "PostNotification", "Name" => "read" })
+        .await;
+    assert_eq!(
+        tokio::time::timeout(TIMEOUT, posted.recv()).await.unwrap().unwrap(),
+        "read"
+    );
     lockdown.error(host.pair_request()).await;
     phone.answer_trust(true);
     assert_eq!(text(&line.dict().await, "Name"), Some(name));
@@ -80,9 +100,12 @@ async fn the_insecure_proxy_needs_no_session_and_tells_of_the_users_answer() {
 async fn browse_comes_in_chunks_that_do_not_overlap() {
     let (phone, host) = with_contents(Profile::ios_17_7().with_browse_chunk(3_usize)).await;
     let mut line = host.service(&phone, IP).await;
-    let attributes = ["CFBundleIdentifier", "ApplicationSINF", "iTunesMetadata"].map(Value::from).to_vec();
+    let attributes = ["CFBundleIdentifier", "ApplicationSINF", "iTunesMetadata"]
+        .map(Value::from)
+        .to_vec();
     let options = dict! { "ApplicationType" => "User", "ReturnAttributes" => attributes };
-    line.tell(dict! { "Command" => "Browse", "ClientOptions" => options }).await;
+    line.tell(dict! { "Command" => "Browse", "ClientOptions" => options })
+        .await;
     let mut found: Vec<Dictionary> = Vec::new();
     loop {
         let reply = line.dict().await;
@@ -112,9 +135,15 @@ async fn lookup_filters_by_bundle_id_and_type() {
     let (phone, host) = with_contents(Profile::ios_16_7()).await;
     let mut line = host.service(&phone, IP).await;
     let mut lookup = async |options: Dictionary| {
-        let reply = line.ask(dict! { "Command" => "Lookup", "ClientOptions" => options }).await;
+        let reply = line
+            .ask(dict! { "Command" => "Lookup", "ClientOptions" => options })
+            .await;
         assert_eq!(text(&reply, "Status"), Some("Complete"));
-        reply.get("LookupResult").and_then(Value::as_dictionary).unwrap().clone()
+        reply
+            .get("LookupResult")
+            .and_then(Value::as_dictionary)
+            .unwrap()
+            .clone()
     };
     let user = lookup(dict! { "ApplicationType" => "User" }).await;
     let any = lookup(dict! { "ApplicationType" => "Any" }).await;
@@ -124,7 +153,10 @@ async fn lookup_filters_by_bundle_id_and_type() {
     let found = lookup(dict! { "BundleIDs" => vec![Value::from(one.as_str()), Value::from("no.such")] }).await;
     assert_eq!(found.keys().collect::<Vec<_>>(), [&one]);
     let app = found.get(&one).and_then(Value::as_dictionary).unwrap();
-    assert!(app.contains_key("Container") && !app.contains_key("ApplicationSINF"), "blobs only on demand");
+    assert!(
+        app.contains_key("Container") && !app.contains_key("ApplicationSINF"),
+        "blobs only on demand"
+    );
 }
 
 #[tokio::test]
@@ -141,14 +173,21 @@ async fn an_app_can_be_uninstalled_but_not_one_of_the_system() {
         if text(&reply, "Status") == Some("Complete") {
             break;
         }
-        percents.push(reply.get("PercentComplete").and_then(Value::as_unsigned_integer).unwrap());
+        percents.push(
+            reply
+                .get("PercentComplete")
+                .and_then(Value::as_unsigned_integer)
+                .unwrap(),
+        );
     }
     assert!(percents.is_sorted() && !percents.is_empty());
     assert!(phone.fs().get(&app.domain(), "").is_none());
     assert!(phone.apps().iter().all(|other| other.bundle_id != app.bundle_id));
     let reply = line.ask(uninstall("com.apple.mobilesafari")).await;
     assert_eq!(text(&reply, "Error"), Some("UninstallProhibited"));
-    let reply = line.ask(dict! { "Command" => "Install", "PackagePath" => "PublicStaging/x.ipa" }).await;
+    let reply = line
+        .ask(dict! { "Command" => "Install", "PackagePath" => "PublicStaging/x.ipa" })
+        .await;
     assert_eq!(text(&reply, "Error"), Some("PackageInspectionFailed"));
     phone.install(app.clone());
     assert!(phone.apps().contains(&app) && phone.fs().get(&app.domain(), "").is_some());
@@ -163,9 +202,14 @@ async fn springboard_gives_icons_as_png_and_answers_as_it_is_asked() {
     let reply = line.ask(icon(&app.bundle_id)).await;
     assert_eq!(reply.get("pngData").and_then(Value::as_data), Some(&*app.icon_png));
     assert!(is_png(line.ask(icon("com.apple.mobilesafari")).await.get("pngData")));
-    assert!(is_png(line.ask(dict! { "command" => "getHomeScreenWallpaperPNGData" }).await.get("pngData")));
+    assert!(is_png(
+        line.ask(dict! { "command" => "getHomeScreenWallpaperPNGData" })
+            .await
+            .get("pngData")
+    ));
 
-    line.tell(dict! { "command" => "getIconState", "formatVersion" => "2" }).await;
+    line.tell(dict! { "command" => "getIconState", "formatVersion" => "2" })
+        .await;
     let state = line.value().await;
     let pages = state.as_array().unwrap();
     assert_eq!(pages[0].as_array().unwrap().len(), 4, "the dock");
@@ -175,17 +219,28 @@ async fn springboard_gives_icons_as_png_and_answers_as_it_is_asked() {
     // A new order is kept; nothing is answered, so the next reply is that of the next question.
     let mut turned = pages.clone();
     turned.reverse();
-    line.tell(dict! { "command" => "setIconState", "iconState" => turned.clone() }).await;
+    line.tell(dict! { "command" => "setIconState", "iconState" => turned.clone() })
+        .await;
     let binary = plist::to_binary(&Value::Dictionary(dict! { "command" => "getIconState" }));
     let mut frame = u32::try_from(binary.len()).unwrap().to_be_bytes().to_vec();
     frame.extend(binary);
     line.write(&frame).await;
     let body = line.body().await;
     assert!(body.starts_with(b"bplist00"), "asked in binary, answered in binary");
-    assert_eq!(plist::read(&body, &plist::Limits::default()).unwrap().as_array(), Some(&turned));
+    assert_eq!(
+        plist::read(&body, &plist::Limits::default()).unwrap().as_array(),
+        Some(&turned)
+    );
     let reply = line.ask(dict! { "command" => "getInterfaceOrientation" }).await;
-    assert_eq!(reply.get("interfaceOrientation").and_then(Value::as_unsigned_integer), Some(1));
-    assert!(line.ask(dict! { "command" => "makeCoffee" }).await.contains_key("Error"));
+    assert_eq!(
+        reply.get("interfaceOrientation").and_then(Value::as_unsigned_integer),
+        Some(1)
+    );
+    assert!(
+        line.ask(dict! { "command" => "makeCoffee" })
+            .await
+            .contains_key("Error")
+    );
 }
 
 #[tokio::test]
@@ -256,17 +311,24 @@ async fn diagnostics_tell_facts_and_whether_a_passcode_is_set() {
         diagnostics.get(key).and_then(Value::as_dictionary).unwrap().clone()
     };
     assert!(part(&reply, "GasGauge").contains_key("CycleCount"));
-    let keys = ["PasswordConfigured", "ProductVersion", "NoSuchKey"].map(Value::from).to_vec();
+    let keys = ["PasswordConfigured", "ProductVersion", "NoSuchKey"]
+        .map(Value::from)
+        .to_vec();
     let gestalt = dict! { "Request" => "MobileGestalt", "MobileGestaltKeys" => keys };
     let found = part(&line.ask(gestalt.clone()).await, "MobileGestalt");
     assert_eq!(found.get("PasswordConfigured"), Some(&Value::Boolean(true)));
     assert_eq!(text(&found, "ProductVersion"), Some("17.7.2"));
     assert!(!found.contains_key("NoSuchKey"));
-    let reply = line.ask(dict! { "Request" => "IORegistry", "EntryClass" => "IOPMPowerSource" }).await;
+    let reply = line
+        .ask(dict! { "Request" => "IORegistry", "EntryClass" => "IOPMPowerSource" })
+        .await;
     assert!(part(&reply, "IORegistry").contains_key("CurrentCapacity"));
     let reply = line.ask(dict! { "Request" => "MakeCoffee" }).await;
     assert_eq!(text(&reply, "Status"), Some("UnknownRequest"));
-    assert_eq!(text(&line.ask(dict! { "Request" => "Goodbye" }).await, "Status"), Some("Success"));
+    assert_eq!(
+        text(&line.ask(dict! { "Request" => "Goodbye" }).await, "Status"),
+        Some("Success")
+    );
     assert!(line.ended().await);
 
     let (phone, host) = with_contents(Profile::ios_26()).await;
@@ -281,7 +343,9 @@ async fn diagnostics_restart_the_phone_at_once_or_after_the_goodbye() {
     for wait in [false, true] {
         let mut events = phone.events();
         let mut line = host.service(&phone, DIAGNOSTICS).await;
-        let reply = line.ask(dict! { "Request" => "Restart", "WaitForDisconnect" => wait }).await;
+        let reply = line
+            .ask(dict! { "Request" => "Restart", "WaitForDisconnect" => wait })
+            .await;
         assert_eq!(text(&reply, "Status"), Some("Success"));
         if wait {
             tokio::time::sleep(Duration::from_millis(30)).await;
@@ -290,7 +354,10 @@ async fn diagnostics_restart_the_phone_at_once_or_after_the_goodbye() {
         }
         line.rest().await;
         for expected in [PhoneEvent::Restarting, PhoneEvent::Restarted] {
-            assert_eq!(tokio::time::timeout(TIMEOUT, events.recv()).await.unwrap().unwrap(), expected);
+            assert_eq!(
+                tokio::time::timeout(TIMEOUT, events.recv()).await.unwrap().unwrap(),
+                expected
+            );
         }
         assert!(phone.is_on());
     }
@@ -312,5 +379,8 @@ async fn hostile_bytes_end_a_service_and_nothing_else() {
             assert!(line.ended().await, "{name} {bytes:?}");
         }
     }
-    host.service(&phone, NP).await.tell(dict! { "Command" => "Shutdown" }).await;
+    host.service(&phone, NP)
+        .await
+        .tell(dict! { "Command" => "Shutdown" })
+        .await;
 }

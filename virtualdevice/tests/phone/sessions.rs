@@ -1,7 +1,7 @@
 //! Values, sessions, TLS and StartService.
 
-use cabled_virtualdevice::{Pairing, Phone, Profile};
 use cabled_virtualdevice::profile::{PlistFormat, TlsVersions};
+use cabled_virtualdevice::{Pairing, Phone, Profile};
 use cabled_wire::dict;
 use cabled_wire::io::{Connect, ConnectError};
 use cabled_wire::plist::{Dictionary, Value};
@@ -33,8 +33,18 @@ async fn strangers_read_a_dozen_values_and_no_more() {
     let phone = phone();
     let mut line = Line::lockdown(&phone).await;
     let reply = line.ask(dict! { "Request" => "QueryType" }).await;
-    assert_eq!(reply.get("Type").and_then(Value::as_string), Some("com.apple.mobile.lockdown"));
-    for key in ["ProductVersion", "DeviceClass", "WiFiAddress", "DevicePublicKey", "UniqueDeviceID", "DeviceName"] {
+    assert_eq!(
+        reply.get("Type").and_then(Value::as_string),
+        Some("com.apple.mobile.lockdown")
+    );
+    for key in [
+        "ProductVersion",
+        "DeviceClass",
+        "WiFiAddress",
+        "DevicePublicKey",
+        "UniqueDeviceID",
+        "DeviceName",
+    ] {
         assert!(line.get(None, Some(key)).await.contains_key("Value"), "{key}");
     }
     let reply = line.get(None, Some("SerialNumber")).await;
@@ -43,7 +53,14 @@ async fn strangers_read_a_dozen_values_and_no_more() {
     assert_eq!(reply.get("Error").and_then(Value::as_string), Some("GetProhibited"));
     let reply = line.get(None, None).await;
     let all = reply.get("Value").and_then(Value::as_dictionary).unwrap();
-    for key in ["BuildVersion", "DeviceClass", "DeviceName", "ProductType", "ProductVersion", "UniqueDeviceID"] {
+    for key in [
+        "BuildVersion",
+        "DeviceClass",
+        "DeviceName",
+        "ProductType",
+        "ProductVersion",
+        "UniqueDeviceID",
+    ] {
         assert!(all.contains_key(key), "{key}");
     }
     assert!(!all.contains_key("SerialNumber") && !all.contains_key("PhoneNumber"));
@@ -80,23 +97,40 @@ async fn a_session_reads_and_sets_values() {
     assert_eq!(reply.get("Key").and_then(Value::as_string), Some("SerialNumber"));
     let reply = line.get(Some("com.apple.mobile.backup"), Some("WillEncrypt")).await;
     assert_eq!(reply.get("Value"), Some(&Value::Boolean(false)));
-    assert_eq!(reply.get("Domain").and_then(Value::as_string), Some("com.apple.mobile.backup"));
+    assert_eq!(
+        reply.get("Domain").and_then(Value::as_string),
+        Some("com.apple.mobile.backup")
+    );
     let reply = line.get(None, Some("NoSuchKey")).await;
     assert_eq!(reply.get("Error").and_then(Value::as_string), Some("MissingValue"));
     let reply = line.get(Some("no.such.domain"), None).await;
     assert_eq!(reply.get("Value"), Some(&Value::Dictionary(Dictionary::new())));
     let reply = line.get(Some(""), Some("DeviceName")).await;
-    assert_eq!(reply.get("Value").and_then(Value::as_string), Some(phone.name().as_str()), "an empty domain is none");
+    assert_eq!(
+        reply.get("Value").and_then(Value::as_string),
+        Some(phone.name().as_str()),
+        "an empty domain is none"
+    );
 
     let reply = line.ask(set(None, "DeviceName", "Zoë’s phone")).await;
-    assert_eq!((reply.get("Error"), reply.get("Value").and_then(Value::as_string)), (None, Some("Zoë’s phone")));
+    assert_eq!(
+        (reply.get("Error"), reply.get("Value").and_then(Value::as_string)),
+        (None, Some("Zoë’s phone"))
+    );
     assert_eq!(phone.name(), "Zoë’s phone");
-    assert_eq!(notifications.recv().await.unwrap(), "com.apple.mobile.lockdown.device_name_changed");
+    assert_eq!(
+        notifications.recv().await.unwrap(),
+        "com.apple.mobile.lockdown.device_name_changed"
+    );
 
     assert_eq!(line.error(set(None, "SerialNumber", "x")).await, "ImmutableValue");
     assert_eq!(line.error(set(None, "MadeUp", "x")).await, "SetProhibited");
     assert_eq!(line.error(set(None, "DeviceName", 7_u64)).await, "SetProhibited");
-    assert_eq!(line.error(set(Some("com.apple.mobile.backup"), "WillEncrypt", true)).await, "ImmutableValue");
+    assert_eq!(
+        line.error(set(Some("com.apple.mobile.backup"), "WillEncrypt", true))
+            .await,
+        "ImmutableValue"
+    );
 
     let (domain, key) = ("com.apple.mobile.wireless_lockdown", "EnableWifiConnections");
     assert_eq!(line.ask(set(Some(domain), key, true)).await.get("Error"), None);
@@ -104,18 +138,30 @@ async fn a_session_reads_and_sets_values() {
     let remove = dict! { "Request" => "RemoveValue", "Domain" => domain, "Key" => key };
     assert_eq!(line.ask(remove.clone()).await.get("Error"), None);
     assert_eq!(line.error(remove).await, "MissingValue");
-    assert_eq!(line.error(dict! { "Request" => "RemoveValue", "Key" => "DeviceName" }).await, "RemoveProhibited");
+    assert_eq!(
+        line.error(dict! { "Request" => "RemoveValue", "Key" => "DeviceName" })
+            .await,
+        "RemoveProhibited"
+    );
 }
 
 #[tokio::test]
 async fn setting_the_clock_moves_the_phones_clock() {
     let (phone, host) = paired().await;
     let mut line = host.session(&phone).await;
-    assert_eq!(line.ask(set(None, "TimeIntervalSince1970", 1_000_000.0)).await.get("Error"), None);
+    assert_eq!(
+        line.ask(set(None, "TimeIntervalSince1970", 1_000_000.0))
+            .await
+            .get("Error"),
+        None
+    );
     let reply = line.get(None, Some("TimeIntervalSince1970")).await;
     let seconds = reply.get("Value").and_then(Value::as_real).unwrap();
     assert!((1_000_000.0..1_000_060.0).contains(&seconds), "{seconds}");
-    assert_eq!(line.error(set(None, "TimeIntervalSince1970", "noon")).await, "SetProhibited");
+    assert_eq!(
+        line.error(set(None, "TimeIntervalSince1970", "noon")).await,
+        "SetProhibited"
+    );
 }
 
 #[tokio::test]
@@ -126,9 +172,18 @@ async fn sessions_start_once_and_stop_back_to_plain_text() {
     assert_eq!(id.len(), 36);
     let again = dict! { "Request" => "StartSession", "HostID" => host.host_id.as_str() };
     assert_eq!(line.error(again).await, "SessionActive");
-    assert_eq!(line.error(dict! { "Request" => "StopSession" }).await, "MissingSessionID");
-    assert_eq!(line.error(dict! { "Request" => "StopSession", "SessionID" => "x" }).await, "InvalidSessionID");
-    let reply = line.ask(dict! { "Request" => "StopSession", "SessionID" => id.as_str() }).await;
+    assert_eq!(
+        line.error(dict! { "Request" => "StopSession" }).await,
+        "MissingSessionID"
+    );
+    assert_eq!(
+        line.error(dict! { "Request" => "StopSession", "SessionID" => "x" })
+            .await,
+        "InvalidSessionID"
+    );
+    let reply = line
+        .ask(dict! { "Request" => "StopSession", "SessionID" => id.as_str() })
+        .await;
     assert_eq!(reply.get("Result").and_then(Value::as_string), Some("Success"));
     line.stop_tls().await;
     // The same stream, in plain text again, and a second session on it.
@@ -142,7 +197,8 @@ async fn a_plain_frame_right_behind_close_notify_is_not_lost_in_tls() {
     let (phone, host) = paired().await;
     let mut line = Line::lockdown(&phone).await;
     let id = line.start_session(&host).await;
-    line.ask(dict! { "Request" => "StopSession", "SessionID" => id.as_str() }).await;
+    line.ask(dict! { "Request" => "StopSession", "SessionID" => id.as_str() })
+        .await;
     let Line::Tls(mut tls) = line else { panic!("no TLS") };
     let (stream, connection) = tls.get_mut();
     connection.send_close_notify();
@@ -155,7 +211,8 @@ async fn a_plain_frame_right_behind_close_notify_is_not_lost_in_tls() {
     // Below TLS: one record, the phone's close_notify, and then plain text.
     let mut line = Line::Plain(tls.into_inner().0);
     let header = line.exactly(5).await;
-    line.exactly(usize::from(u16::from_be_bytes([header[3], header[4]]))).await;
+    line.exactly(usize::from(u16::from_be_bytes([header[3], header[4]])))
+        .await;
     assert!(line.dict().await.contains_key("Type"));
 }
 
@@ -170,7 +227,10 @@ async fn both_tls_versions_and_both_certificates_are_let_in() {
             let mut line = Line::lockdown(&phone).await;
             line.begin_session(&host).await;
             line.start_tls(&host, &[version]).await.unwrap();
-            assert!(line.get(None, Some("PhoneNumber")).await.contains_key("Value"), "{version:?}");
+            assert!(
+                line.get(None, Some("PhoneNumber")).await.contains_key("Value"),
+                "{version:?}"
+            );
         }
     }
 }
@@ -188,7 +248,11 @@ async fn the_profile_limits_tls_versions() {
         host.pair(&phone).await;
         let mut line = Line::lockdown(&phone).await;
         line.begin_session(&host).await;
-        assert_eq!(line.start_tls(&host, &[version]).await.is_ok(), works, "{versions:?} {version:?}");
+        assert_eq!(
+            line.start_tls(&host, &[version]).await.is_ok(),
+            works,
+            "{versions:?} {version:?}"
+        );
     }
 }
 
@@ -203,7 +267,8 @@ async fn a_stranger_with_a_known_host_id_gets_no_session() {
         // The phone presents the certificate of the real pairing, so the stranger must not look at it.
         let mut liar = stranger.clone();
         let mut certificates = cabled_lockdown::certificates::Certificates::issue(
-            &cabled_lockdown::certificates::RsaPublicKey::from_pem(&phone.identity().await.unwrap().public_pem()).unwrap(),
+            &cabled_lockdown::certificates::RsaPublicKey::from_pem(&phone.identity().await.unwrap().public_pem())
+                .unwrap(),
             std::time::SystemTime::now(),
         )
         .unwrap();
@@ -255,7 +320,10 @@ async fn an_unused_port_closes_after_its_time() {
     host.pair(&phone).await;
     let reply = host.session(&phone).await.ask(start(NP)).await;
     tokio::time::sleep(std::time::Duration::from_millis(60)).await;
-    assert!(matches!(phone.connect(port(&reply)).await, Err(ConnectError::Refused { .. })));
+    assert!(matches!(
+        phone.connect(port(&reply)).await,
+        Err(ConnectError::Refused { .. })
+    ));
 }
 
 #[tokio::test]
@@ -266,15 +334,26 @@ async fn service_tls_follows_generation_and_transport() {
         let host = Host::new(&phone).await;
         host.pair(&phone).await;
         let reply = host.session(&phone).await.ask(start(NP)).await;
-        assert_eq!(reply.contains_key("EnableServiceSSL"), expected, "{}", phone.profile().name);
+        assert_eq!(
+            reply.contains_key("EnableServiceSSL"),
+            expected,
+            "{}",
+            phone.profile().name
+        );
         let mut line = host.open(&phone, &reply).await;
         line.tell(dict! { "Command" => "Shutdown" }).await;
-        assert_eq!(line.dict().await.get("Command").and_then(Value::as_string), Some("ProxyDeath"));
+        assert_eq!(
+            line.dict().await.get("Command").and_then(Value::as_string),
+            Some("ProxyDeath")
+        );
         assert!(line.ended().await);
 
         let mut line = Line::lockdown(&phone.over_network()).await;
         line.start_session(&host).await;
-        assert_eq!(line.ask(start(NP)).await.get("EnableServiceSSL"), Some(&Value::Boolean(true)));
+        assert_eq!(
+            line.ask(start(NP)).await.get("EnableServiceSSL"),
+            Some(&Value::Boolean(true))
+        );
     }
 }
 
@@ -283,8 +362,14 @@ async fn unknown_and_missing_services_have_their_errors() {
     let (phone, host) = paired().await;
     let mut line = host.session(&phone).await;
     assert_eq!(line.error(start("com.apple.no.such")).await, "InvalidService");
-    assert_eq!(line.error(dict! { "Request" => "StartService" }).await, "MissingService");
-    assert_eq!(line.error(dict! { "Request" => "Activate" }).await, "MissingActivationRecord");
+    assert_eq!(
+        line.error(dict! { "Request" => "StartService" }).await,
+        "MissingService"
+    );
+    assert_eq!(
+        line.error(dict! { "Request" => "Activate" }).await,
+        "MissingActivationRecord"
+    );
 }
 
 #[tokio::test]
@@ -299,7 +384,10 @@ async fn a_locked_screen_wants_the_escrow_bag() {
     let with = |bag: &[u8]| dict! { "Request" => "StartService", "Service" => service, "EscrowBag" => Value::Data(bag.to_vec()) };
     assert_eq!(line.error(with(&[7; 32])).await, "PasswordProtected");
     assert!(line.ask(with(&bag)).await.contains_key("Port"));
-    assert!(line.ask(start(NP)).await.contains_key("Port"), "notifications need no files");
+    assert!(
+        line.ask(start(NP)).await.contains_key("Port"),
+        "notifications need no files"
+    );
     phone.reboot();
     while !phone.is_on() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -313,7 +401,9 @@ async fn a_locked_screen_wants_the_escrow_bag() {
 
 #[tokio::test]
 async fn replies_are_binary_if_the_profile_says_so() {
-    let phone = builder(Profile::ios_17_7().with_lockdown_format(PlistFormat::Binary)).build().unwrap();
+    let phone = builder(Profile::ios_17_7().with_lockdown_format(PlistFormat::Binary))
+        .build()
+        .unwrap();
     let mut line = Line::lockdown(&phone).await;
     line.tell(dict! { "Request" => "QueryType" }).await;
     assert!(line.body().await.starts_with(b"bplist00"));
@@ -344,7 +434,10 @@ async fn hostile_frames_end_the_connection_and_nothing_else() {
 #[tokio::test]
 async fn an_unpaired_connection_may_be_dropped_after_a_while() {
     let limit = std::time::Duration::from_millis(50);
-    let phone = builder(Profile::ios_17_7().with_drops_unpaired_after(limit)).pairing(Pairing::AskUser).build().unwrap();
+    let phone = builder(Profile::ios_17_7().with_drops_unpaired_after(limit))
+        .pairing(Pairing::AskUser)
+        .build()
+        .unwrap();
     let mut line = Line::lockdown(&phone).await;
     line.get(None, Some("DeviceName")).await;
     assert!(line.ended().await);
