@@ -17,6 +17,7 @@ use crate::lockdown::pairing::Pairings;
 use crate::lockdown::values::{Facts, Values};
 use crate::log::RequestLog;
 use crate::profile::{GIB, Profile};
+use crate::service::afc::AfcState;
 use crate::service::ports::Ports;
 
 /// Notifications and events a slow receiver may fall behind.
@@ -175,6 +176,7 @@ impl PhoneBuilder {
             screen: Screen::new(self.passcode || locked, locked, self.unlocks_after_restart),
             ports: Mutex::new(Ports::default()),
             notifications: broadcast::Sender::new(BACKLOG),
+            afc: AfcState::new(profile.afc.clone()),
             heartbeats: watch::Sender::new(0),
             awake: Mutex::new(BTreeMap::new()),
             fs,

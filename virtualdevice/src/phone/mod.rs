@@ -25,6 +25,7 @@ use crate::lockdown::pairing::{PairingInfo, Pairings};
 use crate::lockdown::values::Values;
 use crate::log::RequestLog;
 use crate::profile::Profile;
+use crate::service::afc::AfcState;
 use crate::service::ports::Ports;
 use screen::Screen;
 
@@ -122,6 +123,7 @@ pub(crate) struct Inner {
     pub(crate) fs: Fs,
     apps: RwLock<Arc<[App]>>,
     pub(crate) icon_state: Mutex<Option<Vec<Value>>>,
+    afc: AfcState,
     pub(crate) backup: crate::backup::State,
     events: broadcast::Sender<PhoneEvent>,
     identity: OnceCell<Arc<DeviceIdentity>>,
@@ -234,6 +236,12 @@ impl Phone {
     #[must_use]
     pub fn backup_state(&self) -> &crate::backup::State {
         &self.inner.backup
+    }
+
+    /// How AFC behaves, what is scripted for it, and which files it has locked.
+    #[must_use]
+    pub fn afc(&self) -> &AfcState {
+        &self.inner.afc
     }
 
     /// What will go wrong.
