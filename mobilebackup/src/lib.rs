@@ -1,1 +1,4 @@
 //! Filled by the work in progress.
+
+#[cfg(feature = "archive")]
+pub mod archive;
