@@ -81,7 +81,13 @@ impl<'a> Bplist<'a> {
         let table_len = usize::try_from(big_endian(count)).ok()?.checked_mul(offset_len)?;
         let (objects, table) = body.split_at_checked(table_start)?;
         let offsets = table.get(..table_len)?;
-        Some(Self { objects, offsets, offset_len, ref_len, top: big_endian(top) })
+        Some(Self {
+            objects,
+            offsets,
+            offset_len,
+            ref_len,
+            top: big_endian(top),
+        })
     }
 
     pub(crate) fn top(&self) -> Result<Object<'a>, Malformed> {
@@ -95,7 +101,11 @@ impl<'a> Bplist<'a> {
     }
 
     fn read(&self, reference: u64) -> Option<Object<'a>> {
-        let offset = Refs { bytes: self.offsets, len: self.offset_len }.get(reference)?;
+        let offset = Refs {
+            bytes: self.offsets,
+            len: self.offset_len,
+        }
+        .get(reference)?;
         let (marker, rest) = self.objects.get(usize::try_from(offset).ok()?..)?.split_first()?;
         let low = marker & 0xf;
         Some(match marker >> 4 {
@@ -110,11 +120,23 @@ impl<'a> Bplist<'a> {
                 let bytes = rest.get(..usize::from(low).checked_add(1)?)?;
                 (bytes.len() <= 8).then(|| Object::Uid(big_endian(bytes)))?
             }
-            0xa => Object::Array(Refs { bytes: sized(low, rest, self.ref_len)?.0, len: self.ref_len }),
+            0xa => Object::Array(Refs {
+                bytes: sized(low, rest, self.ref_len)?.0,
+                len: self.ref_len,
+            }),
             0xd => {
                 let (keys, rest) = sized(low, rest, self.ref_len)?;
-                let values = Refs { bytes: rest.get(..keys.len())?, len: self.ref_len };
-                Object::Dict { keys: Refs { bytes: keys, len: self.ref_len }, values }
+                let values = Refs {
+                    bytes: rest.get(..keys.len())?,
+                    len: self.ref_len,
+                };
+                Object::Dict {
+                    keys: Refs {
+                        bytes: keys,
+                        len: self.ref_len,
+                    },
+                    values,
+                }
             }
             _ => Object::Other,
         })

@@ -53,7 +53,11 @@ mod tests {
             let mut data = padded.clone().unwrap_or_else(|| bytes(&case["unpadded_cipher"]));
             CbcDecryptor::new(&key).decrypt(&mut data);
             let ending = Ending::of(data.len() as u64, plain.len() as u64, data.last_chunk());
-            let expect = if padded.is_some() { Completeness::Complete } else { Completeness::WithoutPadding };
+            let expect = if padded.is_some() {
+                Completeness::Complete
+            } else {
+                Completeness::WithoutPadding
+            };
             assert_eq!(ending.completeness, expect);
             data.truncate(usize::try_from(ending.plain_len).unwrap());
             assert_eq!(data, plain, "{}", case["name"]);

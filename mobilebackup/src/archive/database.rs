@@ -17,7 +17,7 @@ use super::cipher::CbcDecryptor;
 use super::entry::{FileEntry, Row, RowColumns, SkipReason, SkippedRow};
 use super::file_id::FileId;
 use super::mbfile::MbFile;
-use super::metadata::ColumnKey;
+use super::metadata::{ColumnKey, PasswordCheck};
 use super::observe::{Observer, Phase, Progress};
 use super::wrap::Key;
 
@@ -37,7 +37,9 @@ const BATCH_ROWS: usize = 512;
 const BATCH_BYTES: usize = 4 << 20;
 
 /// A damaged or hostile tree leads back to where it came from.
-const OUT_OF_ORDER: ArchiveError = ArchiveError::Schema { reason: "its rows are not in order" };
+const OUT_OF_ORDER: ArchiveError = ArchiveError::Schema {
+    reason: "its rows are not in order",
+};
 
 /// An open `Manifest.db`, plain or decrypted.
 #[derive(Debug)]
@@ -58,7 +60,10 @@ pub(crate) struct Scan {
 
 impl Default for Scan {
     fn default() -> Self {
-        Self { next: Some(i64::MIN), domain: None }
+        Self {
+            next: Some(i64::MIN),
+            domain: None,
+        }
     }
 }
 
@@ -66,7 +71,10 @@ impl Database {
     /// Opens a plain database where it lies. A write-ahead log or journal beside it belongs to it; then both are copied
     /// into a private folder, since taking them in means writing.
     pub(crate) fn open_plain(path: &Path, temp: &Path, observer: &mut dyn Observer) -> Result<Self, ArchiveError> {
-        let companions: Vec<PathBuf> = ["-wal", "-journal"].into_iter().filter_map(|end| companion(path, end)).collect();
+        let companions: Vec<PathBuf> = ["-wal", "-journal"]
+            .into_iter()
+            .filter_map(|end| companion(path, end))
+            .collect();
         if companions.is_empty() {
             return Self::open_immutable(path, None);
         }
@@ -95,8 +103,7 @@ impl Database {
     }
 
     fn open_immutable(path: &Path, private: Option<TempDir>) -> Result<Self, ArchiveError> {
-        let flags =
-            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         Self::checked(Connection::open_with_flags(immutable_uri(path)?, flags)?, private)
     }
 
@@ -113,7 +120,10 @@ impl Database {
         check_schema(&connection)?;
         // An unlinked file stays readable through the connection, and goes with the process however it ends.
         let private = if cfg!(unix) { None } else { private };
-        Ok(Self { connection: Mutex::new(connection), _private: private })
+        Ok(Self {
+            connection: Mutex::new(connection),
+            _private: private,
+        })
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -121,8 +131,8 @@ impl Database {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether records are encrypted with the password itself, as iOS 10.0 did: its salt and hash (spec 9.2).
-    pub(crate) fn metadata_encryption(&self) -> Result<Option<(Vec<u8>, Vec<u8>)>, ArchiveError> {
+    /// Whether records are encrypted with the password itself, as iOS 10.0 did: how it is checked then (spec 9.2).
+    pub(crate) fn metadata_encryption(&self) -> Result<Option<PasswordCheck>, ArchiveError> {
         let connection = self.connection();
         let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'Properties' AND type = 'table'";
         if connection.query_row(tables, [], |row| row.get::<_, i64>(0))? == 0 {
@@ -136,17 +146,14 @@ impl Database {
             });
             Ok(value.optional()?.flatten())
         };
-        Ok(property("salt")?.zip(property("passwordHash")?))
+        let check = property("salt")?.zip(property("passwordHash")?);
+        Ok(check.map(|(salt, hash)| PasswordCheck { salt, hash }))
     }
 
     /// The next rows of the table, in its own order; none after the last.
     ///
     /// Row ids must rise: a damaged or hostile tree that leads back to where it came from would go on for ever.
-    pub(crate) fn next_batch(
-        &self,
-        scan: &mut Scan,
-        column_key: Option<&ColumnKey>,
-    ) -> Result<Vec<Row>, ArchiveError> {
+    pub(crate) fn next_batch(&self, scan: &mut Scan, column_key: Option<&ColumnKey>) -> Result<Vec<Row>, ArchiveError> {
         let Some(first) = scan.next else { return Ok(Vec::new()) };
         let connection = self.connection();
         let mut query = connection.prepare_cached(
@@ -171,11 +178,7 @@ impl Database {
     }
 
     /// The row with this id. One look into the index that every real `Manifest.db` has.
-    pub(crate) fn find(
-        &self,
-        id: &FileId,
-        column_key: Option<&ColumnKey>,
-    ) -> Result<Option<Row>, ArchiveError> {
+    pub(crate) fn find(&self, id: &FileId, column_key: Option<&ColumnKey>) -> Result<Option<Row>, ArchiveError> {
         let connection = self.connection();
         let mut query = connection.prepare_cached(
             "SELECT _rowid_, fileID, domain, relativePath, flags, file FROM Files WHERE fileID = ?1 LIMIT 1",
@@ -268,7 +271,12 @@ fn decode_row(
         let path = required(path, "relativePath")?;
         let record = record.ok_or(SkipReason::MissingColumn { column: "file" })?;
         let domain = interned(last_domain, domain);
-        let columns = RowColumns { id, domain, path, flags };
+        let columns = RowColumns {
+            id,
+            domain,
+            path,
+            flags,
+        };
         match column_key {
             None => Ok(FileEntry::from_row(columns, MbFile::decode(record)?)),
             Some(key) => {
@@ -305,9 +313,13 @@ fn interned(last: &mut Option<Arc<str>>, domain: &str) -> Arc<str> {
 /// `Files` must be an ordinary table: a view or a computed column could run for ever.
 fn check_schema(connection: &Connection) -> Result<(), ArchiveError> {
     let table = "SELECT type FROM sqlite_schema WHERE name = 'Files' COLLATE NOCASE LIMIT 1";
-    let kind = connection.query_row(table, [], |row| row.get::<_, String>(0)).optional()?;
+    let kind = connection
+        .query_row(table, [], |row| row.get::<_, String>(0))
+        .optional()?;
     if kind.as_deref() != Some("table") {
-        return Err(ArchiveError::Schema { reason: "it has no table `Files`" });
+        return Err(ArchiveError::Schema {
+            reason: "it has no table `Files`",
+        });
     }
     let mut query = connection.prepare("SELECT name, hidden FROM pragma_table_xinfo('Files')")?;
     let columns = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
@@ -315,12 +327,16 @@ fn check_schema(connection: &Connection) -> Result<(), ArchiveError> {
     for column in columns {
         let (name, hidden) = column?;
         if hidden != 0 {
-            return Err(ArchiveError::Schema { reason: "`Files` has computed columns" });
+            return Err(ArchiveError::Schema {
+                reason: "`Files` has computed columns",
+            });
         }
         missing.retain(|wanted| !wanted.eq_ignore_ascii_case(&name));
     }
     if !missing.is_empty() {
-        return Err(ArchiveError::Schema { reason: "`Files` lacks a column" });
+        return Err(ArchiveError::Schema {
+            reason: "`Files` lacks a column",
+        });
     }
     Ok(())
 }
@@ -330,7 +346,9 @@ fn companion(path: &Path, end: &str) -> Option<PathBuf> {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
     let found = PathBuf::from(name);
-    fs::metadata(&found).is_ok_and(|meta| meta.is_file() && meta.len() > 0).then_some(found)
+    fs::metadata(&found)
+        .is_ok_and(|meta| meta.is_file() && meta.len() > 0)
+        .then_some(found)
 }
 
 /// A folder for this user only.
@@ -385,7 +403,9 @@ fn decrypt(from: &Path, to: &Path, key: &Key, observer: &mut dyn Observer) -> Re
         buffer.clear();
         let got = source.by_ref().take(CHUNK as u64).read_to_end(&mut buffer)?;
         if got == 0 || got % 16 != 0 {
-            return Err(ArchiveError::IndexDecryption { reason: "it changed while it was read" });
+            return Err(ArchiveError::IndexDecryption {
+                reason: "it changed while it was read",
+            });
         }
         decryptor.decrypt(&mut buffer);
         if done == 0 {
@@ -395,9 +415,15 @@ fn decrypt(from: &Path, to: &Path, key: &Key, observer: &mut dyn Observer) -> Re
         tail = buffer.last_chunk().copied().unwrap_or_default();
         done = done.saturating_add(got as u64);
     }
-    let plain = if tail == [16; 16] { whole.saturating_sub(16) } else { whole };
+    let plain = if tail == [16; 16] {
+        whole.saturating_sub(16)
+    } else {
+        whole
+    };
     if plain == 0 || !plain.is_multiple_of(page_size) {
-        return Err(ArchiveError::IndexDecryption { reason: "it is cut off" });
+        return Err(ArchiveError::IndexDecryption {
+            reason: "it is cut off",
+        });
     }
     target.set_len(plain)?;
     Ok(())
@@ -405,8 +431,13 @@ fn decrypt(from: &Path, to: &Path, key: &Key, observer: &mut dyn Observer) -> Re
 
 /// The page size of a database, from its first bytes.
 fn page_size_of(start: &[u8]) -> Result<u64, ArchiveError> {
-    let wrong = ArchiveError::IndexDecryption { reason: "the result does not start as one does" };
-    let Some((_, after)) = start.split_first_chunk::<16>().filter(|(magic, _)| *magic == SQLITE_MAGIC) else {
+    let wrong = ArchiveError::IndexDecryption {
+        reason: "the result does not start as one does",
+    };
+    let Some((_, after)) = start
+        .split_first_chunk::<16>()
+        .filter(|(magic, _)| *magic == SQLITE_MAGIC)
+    else {
         return Err(wrong);
     };
     match after.first_chunk().map(|size| u16::from_be_bytes(*size)) {

@@ -197,7 +197,10 @@ impl FileEntry {
     pub(crate) fn from_row(row: RowColumns<'_>, record: MbFile<'_>) -> Self {
         let mut notes = Vec::new();
         let file_id = row.id.and_then(FileId::from_hex).unwrap_or_else(|| {
-            let stored = String::from_utf8_lossy(row.id.unwrap_or_default()).chars().take(100).collect();
+            let stored = String::from_utf8_lossy(row.id.unwrap_or_default())
+                .chars()
+                .take(100)
+                .collect();
             notes.push(EntryNote::MalformedId { stored });
             FileId::of(&row.domain, row.path)
         });
@@ -205,7 +208,9 @@ impl FileEntry {
             notes.push(EntryNote::UnknownFlags { flags: row.flags });
         }
         if record.relative_path != row.path {
-            notes.push(EntryNote::PathDiffers { record: record.relative_path.chars().take(4096).collect() });
+            notes.push(EntryNote::PathDiffers {
+                record: record.relative_path.chars().take(4096).collect(),
+            });
         }
         Self {
             file_id,
@@ -225,7 +230,9 @@ impl FileEntry {
             link_target: record.target.map(|target| target.into()),
             digest: record.digest.and_then(|digest| digest_of(digest, &mut notes)),
             encryption_key: record.encryption_key.and_then(|key| key_of(key, &mut notes)),
-            attributes: record.extended_attributes.map_or(Attributes::None, |data| Attributes::Plist(data.into())),
+            attributes: record
+                .extended_attributes
+                .map_or(Attributes::None, |data| Attributes::Plist(data.into())),
             notes,
         }
     }
@@ -286,7 +293,10 @@ impl FileEntry {
         match &self.attributes {
             Attributes::None => Ok(BTreeMap::new()),
             Attributes::Plist(bytes) => {
-                let wrong = |key: &str| WireError::Type { key: key.to_owned(), expected: "data" };
+                let wrong = |key: &str| WireError::Type {
+                    key: key.to_owned(),
+                    expected: "data",
+                };
                 let dictionary = plist::read_dict(bytes, &Limits::default().with_depth(4))?;
                 let pairs = dictionary.into_iter().map(|(name, value)| match value {
                     Value::Data(data) => Ok((name, data)),

@@ -58,7 +58,9 @@ impl FileId {
 
     /// Reads an id from bytes of text; `None` unless they are 40 lower-case hex digits.
     pub(crate) fn from_hex(text: &[u8]) -> Option<Self> {
-        let (pairs, []) = text.as_chunks::<2>() else { return None };
+        let (pairs, []) = text.as_chunks::<2>() else {
+            return None;
+        };
         let mut id = [0; 20];
         if pairs.len() != id.len() {
             return None;
@@ -127,7 +129,10 @@ mod tests {
 
     #[test]
     fn composed_and_decomposed_names_are_two_files() {
-        assert_ne!(FileId::of("MediaDomain", "Caf\u{e9}"), FileId::of("MediaDomain", "Cafe\u{301}"));
+        assert_ne!(
+            FileId::of("MediaDomain", "Caf\u{e9}"),
+            FileId::of("MediaDomain", "Cafe\u{301}")
+        );
     }
 
     #[test]

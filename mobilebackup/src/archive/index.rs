@@ -15,7 +15,10 @@ use super::metadata::ColumnKey;
 /// `Manifest.db` or `Manifest.mbdb`, open.
 #[derive(Debug)]
 pub(crate) enum Index {
-    Database { database: Database, column_key: Option<ColumnKey> },
+    Database {
+        database: Database,
+        column_key: Option<ColumnKey>,
+    },
     Flat(FlatIndex),
 }
 
@@ -105,20 +108,32 @@ fn flat_row(position: u64, record: super::mbdb::MbdbRecord) -> Row {
     let (domain, path) = (text(&record.domain), text(&record.path));
     match FileEntry::from_mbdb(record) {
         Ok(entry) => Row::Entry(entry),
-        Err(reason) => Row::Skipped(SkippedRow { position, file_id: None, domain, path, reason }),
+        Err(reason) => Row::Skipped(SkippedRow {
+            position,
+            file_id: None,
+            domain,
+            path,
+            reason,
+        }),
     }
 }
 
 impl FlatIndex {
     /// Checks the header.
     pub(crate) fn open(path: &Path) -> Result<Self, ArchiveError> {
-        let index = Self { path: path.to_owned(), places: Mutex::new(None) };
+        let index = Self {
+            path: path.to_owned(),
+            places: Mutex::new(None),
+        };
         index.reader()?;
         Ok(index)
     }
 
     fn reader(&self) -> Result<MbdbReader<BufReader<File>>, ArchiveError> {
-        Ok(MbdbReader::new(BufReader::with_capacity(64 << 10, File::open(&self.path)?))?)
+        Ok(MbdbReader::new(BufReader::with_capacity(
+            64 << 10,
+            File::open(&self.path)?,
+        ))?)
     }
 
     fn find(&self, id: &FileId) -> Result<Option<Row>, ArchiveError> {
@@ -137,7 +152,9 @@ impl FlatIndex {
         };
         let mut reader = self.reader()?;
         reader.seek_to(*offset)?;
-        Ok(reader.next_record()?.map(|(position, record)| flat_row(position, record)))
+        Ok(reader
+            .next_record()?
+            .map(|(position, record)| flat_row(position, record)))
     }
 
     fn locate(&self) -> Result<Places, ArchiveError> {
@@ -175,12 +192,18 @@ pub struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     pub(crate) fn new(index: &'a Index) -> Result<Self, ArchiveError> {
-        Ok(Self { index, scan: Some(index.scan()?), batch: Vec::new().into_iter() })
+        Ok(Self {
+            index,
+            scan: Some(index.scan()?),
+            batch: Vec::new().into_iter(),
+        })
     }
 
     /// The next rows as they were read together; empty at the end.
     pub(crate) fn next_batch(&mut self) -> Result<Vec<Row>, ArchiveError> {
-        let Some(scan) = &mut self.scan else { return Ok(Vec::new()) };
+        let Some(scan) = &mut self.scan else {
+            return Ok(Vec::new());
+        };
         let batch = self.index.next_batch(scan);
         if batch.as_ref().map_or(true, Vec::is_empty) {
             self.scan = None;

@@ -35,8 +35,14 @@ pub(crate) fn derive(
     observer: &mut dyn Observer,
 ) -> Result<Zeroizing<[u8; 32]>, Cancelled> {
     // PBKDF2 yields 20 bytes at a time with SHA-1, so the second stage runs twice.
-    let total = u64::from(second.rounds).saturating_mul(2).saturating_add(first.map_or(0, |s| u64::from(s.rounds)));
-    let mut meter = Meter { observer, done: 0, total };
+    let total = u64::from(second.rounds)
+        .saturating_mul(2)
+        .saturating_add(first.map_or(0, |s| u64::from(s.rounds)));
+    let mut meter = Meter {
+        observer,
+        done: 0,
+        total,
+    };
     meter.advance(0)?;
     match first {
         Some(first) => {
@@ -56,7 +62,10 @@ struct Meter<'a> {
 impl Meter<'_> {
     fn advance(&mut self, rounds: u32) -> Result<(), Cancelled> {
         self.done = self.done.saturating_add(u64::from(rounds));
-        match self.observer.on_progress(&Progress::new(Phase::DerivingKey, self.done, Some(self.total))) {
+        match self
+            .observer
+            .on_progress(&Progress::new(Phase::DerivingKey, self.done, Some(self.total)))
+        {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(Cancelled),
         }
@@ -80,7 +89,14 @@ struct Sha1Rounds;
 impl Rounds for Sha256Rounds {
     type State = [u32; 8];
     const START: [u32; 8] = [
-        0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
+        0x6a09_e667,
+        0xbb67_ae85,
+        0x3c6e_f372,
+        0xa54f_f53a,
+        0x510e_527f,
+        0x9b05_688c,
+        0x1f83_d9ab,
+        0x5be0_cd19,
     ];
 
     #[inline]
@@ -137,7 +153,10 @@ fn pbkdf2<H: Rounds>(
 
         let first = Zeroizing::new(load::<H>(&hashed));
         let sum = rounds::<H>(&inner_pad, &outer_pad, *first, stage.rounds, meter)?;
-        for (to, from) in out.iter_mut().zip(sum.as_ref().iter().flat_map(|word| word.to_be_bytes())) {
+        for (to, from) in out
+            .iter_mut()
+            .zip(sum.as_ref().iter().flat_map(|word| word.to_be_bytes()))
+        {
             *to = from;
         }
     }
@@ -171,7 +190,10 @@ fn rounds<H: Rounds>(
             store(last.as_ref(), &mut block);
             *last = *outer_start;
             H::compress(&mut last, &block);
-            sum.as_mut().iter_mut().zip(last.as_ref()).for_each(|(sum, word)| *sum ^= word);
+            sum.as_mut()
+                .iter_mut()
+                .zip(last.as_ref())
+                .for_each(|(sum, word)| *sum ^= word);
         }
         left = left.saturating_sub(step);
         meter.advance(step)?;
@@ -221,15 +243,33 @@ mod tests {
         let salt = bytes(&case["salt"]);
         let dpsl = opt_bytes(&case["dpsl"]);
         let rounds = |key: &str| u32::try_from(case[key].as_u64().unwrap()).unwrap();
-        let first = dpsl.as_ref().map(|salt| Stage { salt, rounds: rounds("dpic") });
-        derive(password, first, Stage { salt: &salt, rounds: rounds("iter") }, &mut Silent).unwrap().to_vec()
+        let first = dpsl.as_ref().map(|salt| Stage {
+            salt,
+            rounds: rounds("dpic"),
+        });
+        derive(
+            password,
+            first,
+            Stage {
+                salt: &salt,
+                rounds: rounds("iter"),
+            },
+            &mut Silent,
+        )
+        .unwrap()
+        .to_vec()
     }
 
     #[test]
     fn passwords_derive_to_the_known_keys() {
         let vectors = golden::vectors();
         for case in vectors["kdf"].as_array().unwrap() {
-            assert_eq!(kek(case, &bytes(&case["password"])), bytes(&case["kek"]), "{}", case["name"]);
+            assert_eq!(
+                kek(case, &bytes(&case["password"])),
+                bytes(&case["kek"]),
+                "{}",
+                case["name"]
+            );
         }
     }
 
@@ -245,8 +285,14 @@ mod tests {
     #[test]
     fn an_observer_sees_every_round_and_can_stop() {
         let mut seen = Vec::new();
-        let first = Stage { salt: b"first", rounds: STEP * 2 };
-        let second = Stage { salt: b"second", rounds: 3 };
+        let first = Stage {
+            salt: b"first",
+            rounds: STEP * 2,
+        };
+        let second = Stage {
+            salt: b"second",
+            rounds: 3,
+        };
         let mut watch = |p: &Progress| {
             seen.push((p.done, p.total));
             ControlFlow::Continue(())
@@ -259,7 +305,11 @@ mod tests {
         let mut calls = 0;
         let mut stop = |_: &Progress| {
             calls += 1;
-            if calls == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if calls == 2 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         };
         assert_eq!(derive(b"x", Some(first), second, &mut stop).unwrap_err(), Cancelled);
         assert_eq!(calls, 2);

@@ -143,7 +143,10 @@ pub struct RoundLimits {
 impl Default for RoundLimits {
     /// 100 million rounds for either stage, ten times what devices ask for.
     fn default() -> Self {
-        Self { first: 100_000_000, second: 100_000_000 }
+        Self {
+            first: 100_000_000,
+            second: 100_000_000,
+        }
     }
 }
 
@@ -177,13 +180,18 @@ impl Keybag {
         let first_class = class_groups_start(&items);
         let (header, groups) = items.split_at_checked(first_class).unwrap_or((&items, &[]));
 
-        let salt = find(header, b"SALT").ok_or(KeybagError::Missing { tag: "SALT" })?.to_vec();
+        let salt = find(header, b"SALT")
+            .ok_or(KeybagError::Missing { tag: "SALT" })?
+            .to_vec();
         let iterations = number(header, b"ITER", "ITER")?.ok_or(KeybagError::Missing { tag: "ITER" })?;
         refuse_zero("ITER", iterations)?;
         let first_stage = match (find(header, b"DPSL"), number(header, b"DPIC", "DPIC")?) {
             (Some(salt), Some(iterations)) => {
                 refuse_zero("DPIC", iterations)?;
-                Some(FirstStage { salt: salt.to_vec(), iterations })
+                Some(FirstStage {
+                    salt: salt.to_vec(),
+                    iterations,
+                })
             }
             // Half of the first stage could be either scheme; a guess would show as a wrong password.
             (Some(_), None) => return Err(KeybagError::Missing { tag: "DPIC" }),
@@ -192,7 +200,15 @@ impl Keybag {
         };
         let classes = read_classes(groups)?;
         let (version, kind) = (number(header, b"VERS", "VERS")?, number(header, b"TYPE", "TYPE")?);
-        Ok(Self { version, kind, salt, iterations, first_stage, classes, items })
+        Ok(Self {
+            version,
+            kind,
+            salt,
+            iterations,
+            first_stage,
+            classes,
+            items,
+        })
     }
 
     /// The bytes of the bag, with every tag in the order in which it was read.
@@ -255,12 +271,18 @@ impl Keybag {
         let first = match &self.first_stage {
             Some(stage) => {
                 refuse_above("DPIC", stage.iterations, limits.first)?;
-                Some(Stage { salt: &stage.salt, rounds: stage.iterations })
+                Some(Stage {
+                    salt: &stage.salt,
+                    rounds: stage.iterations,
+                })
             }
             None => None,
         };
         refuse_above("ITER", self.iterations, limits.second)?;
-        let second = Stage { salt: &self.salt, rounds: self.iterations };
+        let second = Stage {
+            salt: &self.salt,
+            rounds: self.iterations,
+        };
         match kdf::derive(password, first, second, observer) {
             Ok(key) => Ok(Key::from(key)),
             Err(kdf::Cancelled) => Err(UnlockError::Cancelled),
@@ -276,9 +298,16 @@ impl Keybag {
     /// [`UnlockError::WrongPassword`] if no key opens; [`KeybagError::NothingToUnwrap`] if there is none to open.
     pub fn unwrap(&self, key: &Key) -> Result<ClassKeys, UnlockError> {
         let unwrapper = Unwrapper::new(key);
-        let mut keys = ClassKeys { opened: Vec::new(), damaged: Vec::new() };
+        let mut keys = ClassKeys {
+            opened: Vec::new(),
+            damaged: Vec::new(),
+        };
         let mut tried = false;
-        for class in self.classes.iter().filter(|class| class.wrap & WrappedClass::BY_PASSWORD != 0) {
+        for class in self
+            .classes
+            .iter()
+            .filter(|class| class.wrap & WrappedClass::BY_PASSWORD != 0)
+        {
             let Some(wrapped) = &class.wrapped_key else { continue };
             tried |= wrapped.len() == WRAPPED_LEN;
             match unwrapper.unwrap(wrapped) {
@@ -305,7 +334,10 @@ impl fmt::Debug for Keybag {
             .field("version", &self.version)
             .field("kind", &self.kind())
             .field("rounds", &self.rounds())
-            .field("classes", &self.classes.iter().map(|class| class.class).collect::<Vec<_>>())
+            .field(
+                "classes",
+                &self.classes.iter().map(|class| class.class).collect::<Vec<_>>(),
+            )
             .finish_non_exhaustive()
     }
 }
@@ -385,7 +417,10 @@ impl ClassKeys {
     /// A class key that the password opened and that is still wrapped by the device's own key; of no use elsewhere.
     #[must_use]
     pub fn device_bound_key(&self, class: u32) -> Option<&Key> {
-        self.opened.iter().find(|key| key.class == class && key.device_bound).map(|found| &found.key)
+        self.opened
+            .iter()
+            .find(|key| key.class == class && key.device_bound)
+            .map(|found| &found.key)
     }
 
     /// Classes whose key did not open though others did: the keybag is damaged there.
@@ -416,9 +451,14 @@ fn split(bytes: &[u8]) -> Result<Vec<Item>, KeybagError> {
     let mut items = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
-        let item = split_item(rest).ok_or(KeybagError::Truncated { offset: bytes.len().saturating_sub(rest.len()) })?;
+        let item = split_item(rest).ok_or(KeybagError::Truncated {
+            offset: bytes.len().saturating_sub(rest.len()),
+        })?;
         let (tag, value, after) = item;
-        items.push(Item { tag, value: value.into() });
+        items.push(Item {
+            tag,
+            value: value.into(),
+        });
         rest = after;
     }
     Ok(items)
@@ -468,21 +508,33 @@ fn number(items: &[Item], tag: &[u8; 4], name: &'static str) -> Result<Option<u3
     let Some(value) = find(items, tag) else { return Ok(None) };
     match <[u8; 4]>::try_from(value) {
         Ok(value) => Ok(Some(u32::from_be_bytes(value))),
-        Err(_) => Err(KeybagError::Length { tag: name, len: value.len() }),
+        Err(_) => Err(KeybagError::Length {
+            tag: name,
+            len: value.len(),
+        }),
     }
 }
 
 fn refuse_zero(tag: &'static str, rounds: u32) -> Result<(), KeybagError> {
     match rounds {
-        0 => Err(KeybagError::Rounds { tag, rounds, max: u32::MAX }),
+        0 => Err(KeybagError::Rounds {
+            tag,
+            rounds,
+            max: u32::MAX,
+        }),
         _ => Ok(()),
     }
 }
 
 fn refuse_above(tag: &'static str, rounds: u32, max: u32) -> Result<(), KeybagError> {
-    if rounds > max { Err(KeybagError::Rounds { tag, rounds, max }) } else { Ok(()) }
+    if rounds > max {
+        Err(KeybagError::Rounds { tag, rounds, max })
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "test code")]
 #[path = "keybag_tests.rs"]
 mod tests;

@@ -26,8 +26,16 @@ fn check(case: &serde_json::Value, password: &[u8]) {
     assert_eq!(classes.len(), 11);
     for (class, expect) in classes {
         let class: u32 = class.parse().unwrap();
-        let found = if expect["wrap"] == 2 { keys.key(class) } else { keys.device_bound_key(class) };
-        assert_eq!(found.unwrap().expose().to_vec(), bytes(&expect["after_password_unwrap"]), "class {class}");
+        let found = if expect["wrap"] == 2 {
+            keys.key(class)
+        } else {
+            keys.device_bound_key(class)
+        };
+        assert_eq!(
+            found.unwrap().expose().to_vec(),
+            bytes(&expect["after_password_unwrap"]),
+            "class {class}"
+        );
         assert_eq!(keys.key(class).is_some(), expect["wrap"] == 2);
     }
 }
@@ -47,7 +55,10 @@ fn the_bag_of_a_real_unencrypted_backup_opens_with_the_empty_password() {
     assert_eq!(bytes(&case["blob"]).len(), 1336);
     check(case, b"");
     let bag = Keybag::parse(&bytes(&case["blob"])).unwrap();
-    assert_eq!((bag.version(), bag.kind(), bag.rounds()), (Some(5), Some(1), (None, 10_000)));
+    assert_eq!(
+        (bag.version(), bag.kind(), bag.rounds()),
+        (Some(5), Some(1), (None, 10_000))
+    );
 }
 
 #[test]
@@ -68,7 +79,10 @@ fn a_file_key_opens_by_its_class_prefix_and_decrypts_the_file() {
     assert_eq!(keys.unwrap(&misleading, Some(3)), Ok(key.clone()));
     stored[0] = 12;
     let unknown = WrappedKey::parse(&stored).unwrap();
-    assert_eq!(keys.unwrap(&unknown, None), Err(FileKeyError::NoSuchClass { class: 12 }));
+    assert_eq!(
+        keys.unwrap(&unknown, None),
+        Err(FileKeyError::NoSuchClass { class: 12 })
+    );
     assert_eq!(keys.unwrap(&unknown, Some(3)), Ok(key));
     // A device-bound class key is never used as if it were one of ours.
     stored[0] = 5;
@@ -131,7 +145,10 @@ fn a_bag_without_password_keys_is_damaged_not_locked() {
         }
     }
     let bag = Keybag::parse(&stored).unwrap();
-    assert_eq!(unlock(&bag, b"vector-pass-1").unwrap_err(), UnlockError::Keybag(KeybagError::NothingToUnwrap));
+    assert_eq!(
+        unlock(&bag, b"vector-pass-1").unwrap_err(),
+        UnlockError::Keybag(KeybagError::NothingToUnwrap)
+    );
 }
 
 /// A copy of a bag with the value of the first `tag` replaced, or the tag removed.
@@ -154,16 +171,39 @@ fn bags_that_make_no_sense_are_refused_by_name() {
         (b"DPIC", None, KeybagError::Missing { tag: "DPIC" }),
         (b"DPSL", None, KeybagError::Missing { tag: "DPSL" }),
         (b"CLAS", None, KeybagError::GroupWithoutClass { index: 0 }),
-        (b"ITER", Some(&[0, 0, 0, 0][..]), KeybagError::Rounds { tag: "ITER", rounds: 0, max: u32::MAX }),
-        (b"DPIC", Some(&[0, 0, 0, 0][..]), KeybagError::Rounds { tag: "DPIC", rounds: 0, max: u32::MAX }),
-        (b"CLAS", Some(&[0, 0, 0, 2][..]), KeybagError::DuplicateClass { class: 2 }),
+        (
+            b"ITER",
+            Some(&[0, 0, 0, 0][..]),
+            KeybagError::Rounds {
+                tag: "ITER",
+                rounds: 0,
+                max: u32::MAX,
+            },
+        ),
+        (
+            b"DPIC",
+            Some(&[0, 0, 0, 0][..]),
+            KeybagError::Rounds {
+                tag: "DPIC",
+                rounds: 0,
+                max: u32::MAX,
+            },
+        ),
+        (
+            b"CLAS",
+            Some(&[0, 0, 0, 2][..]),
+            KeybagError::DuplicateClass { class: 2 },
+        ),
         (b"CLAS", Some(&[0, 2][..]), KeybagError::Length { tag: "CLAS", len: 2 }),
     ] {
         assert_eq!(Keybag::parse(&with(&stored, tag, value)).unwrap_err(), expect);
     }
     assert_eq!(Keybag::parse(&[]).unwrap_err(), KeybagError::Missing { tag: "SALT" });
     let huge = vec![0; Keybag::MAX_LEN + 1];
-    assert_eq!(Keybag::parse(&huge).unwrap_err(), KeybagError::TooLong { len: huge.len() });
+    assert_eq!(
+        Keybag::parse(&huge).unwrap_err(),
+        KeybagError::TooLong { len: huge.len() }
+    );
 }
 
 #[test]
@@ -171,11 +211,24 @@ fn a_bag_that_asks_for_hours_is_refused_before_the_first_round() {
     let bag = Keybag::parse(&with(&blob(0), b"DPIC", Some(&u32::MAX.to_be_bytes()))).unwrap();
     let mut never = |_: &Progress| -> ControlFlow<()> { unreachable!("no round may run") };
     let refused = bag.derive(b"x", RoundLimits::default(), &mut never).unwrap_err();
-    let rounds = KeybagError::Rounds { tag: "DPIC", rounds: u32::MAX, max: 100_000_000 };
+    let rounds = KeybagError::Rounds {
+        tag: "DPIC",
+        rounds: u32::MAX,
+        max: 100_000_000,
+    };
     assert_eq!(refused, UnlockError::Keybag(rounds));
     let bag = Keybag::parse(&blob(0)).unwrap();
-    let refused = bag.derive(b"x", RoundLimits::default().second(999), &mut never).unwrap_err();
-    assert_eq!(refused, UnlockError::Keybag(KeybagError::Rounds { tag: "ITER", rounds: 1000, max: 999 }));
+    let refused = bag
+        .derive(b"x", RoundLimits::default().second(999), &mut never)
+        .unwrap_err();
+    assert_eq!(
+        refused,
+        UnlockError::Keybag(KeybagError::Rounds {
+            tag: "ITER",
+            rounds: 1000,
+            max: 999
+        })
+    );
 }
 
 #[test]
@@ -194,7 +247,9 @@ fn unknown_tags_and_classes_are_kept() {
 fn a_derivation_can_be_stopped() {
     let bag = Keybag::parse(&blob(0)).unwrap();
     let mut stop = |_: &Progress| ControlFlow::Break(());
-    let stopped = bag.derive(b"vector-pass-1", RoundLimits::default(), &mut stop).unwrap_err();
+    let stopped = bag
+        .derive(b"vector-pass-1", RoundLimits::default(), &mut stop)
+        .unwrap_err();
     assert_eq!(stopped, UnlockError::Cancelled);
 }
 

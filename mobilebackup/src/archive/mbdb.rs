@@ -90,7 +90,11 @@ impl<R: BufRead> MbdbReader<R> {
     pub fn new(mut source: R) -> Result<Self, MbdbError> {
         let mut magic = [0; 6];
         match source.read_exact(&mut magic) {
-            Ok(()) if magic == Self::MAGIC => Ok(Self { source, offset: 6, failed: false }),
+            Ok(()) if magic == Self::MAGIC => Ok(Self {
+                source,
+                offset: 6,
+                failed: false,
+            }),
             Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => Err(e.into()),
             _ => Err(MbdbError::Magic { magic: "mbdb" }),
         }
@@ -199,11 +203,16 @@ pub fn read_mbdx(bytes: &[u8]) -> Result<Vec<MbdxRecord>, MbdbError> {
     const RECORD: usize = 26;
     let magic = MbdbError::Magic { magic: "mbdx" };
     let rest = bytes.strip_prefix(&MAGIC).ok_or(magic)?;
-    let (count, records) = rest.split_first_chunk::<4>().ok_or(MbdbError::Truncated { offset: 6 })?;
+    let (count, records) = rest
+        .split_first_chunk::<4>()
+        .ok_or(MbdbError::Truncated { offset: 6 })?;
     let listed = u32::from_be_bytes(*count);
     let (records, rest) = records.as_chunks::<RECORD>();
     if !rest.is_empty() || u64::from(listed) != records.len() as u64 {
-        return Err(MbdbError::Count { listed, room: records.len() as u64 });
+        return Err(MbdbError::Count {
+            listed,
+            room: records.len() as u64,
+        });
     }
     Ok(records.iter().filter_map(mbdx_record).collect())
 }
@@ -250,8 +259,14 @@ mod tests {
             assert_eq!(record.target, text("target"));
             assert_eq!(record.digest, opt_bytes(&expect["digest"]).unwrap_or_default());
             assert_eq!(record.encryption_key, opt_bytes(&expect["key"]).unwrap_or_default());
-            assert_eq!((i64::from(record.mode), record.inode), (number("mode"), expect["inode"].as_u64().unwrap()));
-            assert_eq!((i64::from(record.user_id), i64::from(record.group_id)), (number("uid"), number("gid")));
+            assert_eq!(
+                (i64::from(record.mode), record.inode),
+                (number("mode"), expect["inode"].as_u64().unwrap())
+            );
+            assert_eq!(
+                (i64::from(record.user_id), i64::from(record.group_id)),
+                (number("uid"), number("gid"))
+            );
             assert_eq!(i64::from(record.modified), number("mtime"));
             assert_eq!(i64::from(record.status_changed), number("ctime"));
             assert_eq!(i64::from(record.created), number("birth"));
@@ -317,10 +332,19 @@ mod tests {
 
     #[test]
     fn wrong_headers_and_counts_are_refused() {
-        assert!(matches!(MbdbReader::new(&b"mbdb\x06\x00"[..]), Err(MbdbError::Magic { .. })));
+        assert!(matches!(
+            MbdbReader::new(&b"mbdb\x06\x00"[..]),
+            Err(MbdbError::Magic { .. })
+        ));
         assert!(matches!(MbdbReader::new(&b""[..]), Err(MbdbError::Magic { .. })));
-        assert!(matches!(read_mbdx(b"mbdx\x02\x00\xff\xff\xff\xff"), Err(MbdbError::Count { room: 0, .. })));
-        assert!(matches!(read_mbdx(b"mbdx\x02\x00\x00"), Err(MbdbError::Truncated { .. })));
+        assert!(matches!(
+            read_mbdx(b"mbdx\x02\x00\xff\xff\xff\xff"),
+            Err(MbdbError::Count { room: 0, .. })
+        ));
+        assert!(matches!(
+            read_mbdx(b"mbdx\x02\x00\x00"),
+            Err(MbdbError::Truncated { .. })
+        ));
     }
 
     proptest! {

@@ -113,7 +113,9 @@ impl<'a> MbFile<'a> {
         let (keys, values) = archive.root()?;
         let mut file = Partial::default();
         for (key, value) in keys.iter().zip(values.iter()) {
-            let Object::Ascii(key) = archive.list.object(key)? else { continue };
+            let Object::Ascii(key) = archive.list.object(key)? else {
+                continue;
+            };
             file.set(&archive, key, value)?;
         }
         let mut record = file.record;
@@ -155,7 +157,11 @@ impl Default for Partial<'_> {
             digest: None,
             extended_attributes: None,
         };
-        Self { record, path: None, size: None }
+        Self {
+            record,
+            path: None,
+            size: None,
+        }
     }
 }
 
@@ -195,7 +201,9 @@ struct Archive<'a> {
 impl<'a> Archive<'a> {
     fn open(bytes: &'a [u8]) -> Result<Self, MbFileError> {
         let list = Bplist::parse(bytes)?;
-        let Object::Dict { keys, values } = list.top()? else { return Err(MbFileError::Malformed) };
+        let Object::Dict { keys, values } = list.top()? else {
+            return Err(MbFileError::Malformed);
+        };
         let (mut objects, mut root) = (None, None);
         for (key, value) in keys.iter().zip(values.iter()) {
             match list.object(key)? {
@@ -228,7 +236,9 @@ impl<'a> Archive<'a> {
     fn resolve(&self, reference: u64) -> Result<Option<Object<'a>>, MbFileError> {
         let mut object = self.list.object(reference)?;
         for _ in 0..MAX_STEPS {
-            let Object::Uid(uid) = object else { return Ok(Some(object)) };
+            let Object::Uid(uid) = object else {
+                return Ok(Some(object));
+            };
             object = self.list.object(self.objects.get(uid).ok_or(Malformed)?)?;
             if uid == 0 && object == Object::Ascii(b"$null") {
                 return Ok(None);
@@ -304,5 +314,6 @@ fn whole_seconds(seconds: f64) -> Option<i64> {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "test code")]
 #[path = "mbfile_tests.rs"]
 mod tests;

@@ -13,7 +13,10 @@ fn check(blob: &[u8], expect: &serde_json::Value) {
     assert_eq!(Some(file.size), expect["size"].as_u64());
     assert_eq!(Some(i64::from(file.protection_class)), number("cls"));
     assert_eq!(Some(file.flags), number("flags"));
-    assert_eq!((Some(file.user_id), Some(file.group_id)), (number("uid"), number("gid")));
+    assert_eq!(
+        (Some(file.user_id), Some(file.group_id)),
+        (number("uid"), number("gid"))
+    );
     assert_eq!(Some(file.inode), expect["inode"].as_u64());
     assert_eq!(
         (file.last_modified, file.last_status_change, file.birth),
@@ -55,9 +58,15 @@ fn archive(fields: Vec<(&str, Value)>, objects: Vec<Value>) -> Vec<u8> {
 
 #[test]
 fn path_and_size_are_enough() {
-    let blob = archive(vec![("RelativePath", Value::Uid(Uid::new(2))), ("Size", 7.into())], vec!["a/b".into()]);
+    let blob = archive(
+        vec![("RelativePath", Value::Uid(Uid::new(2))), ("Size", 7.into())],
+        vec!["a/b".into()],
+    );
     let file = MbFile::decode(&blob).unwrap();
-    assert_eq!((&*file.relative_path, file.size, file.mode, file.birth), ("a/b", 7, 0, None));
+    assert_eq!(
+        (&*file.relative_path, file.size, file.mode, file.birth),
+        ("a/b", 7, 0, None)
+    );
     let blob = archive(vec![("RelativePath", Value::Uid(Uid::new(2)))], vec!["a/b".into()]);
     assert_eq!(MbFile::decode(&blob), Err(MbFileError::Missing { key: "Size" }));
     let blob = archive(vec![("Size", 7.into())], vec![]);
@@ -66,7 +75,10 @@ fn path_and_size_are_enough() {
 
 #[test]
 fn what_other_programs_write_is_understood() {
-    let date: Date = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(1_700_000_000)).unwrap().into();
+    let date: Date = std::time::UNIX_EPOCH
+        .checked_add(std::time::Duration::from_secs(1_700_000_000))
+        .unwrap()
+        .into();
     let data: Dictionary = [("NS.data".to_owned(), Value::Data(vec![9; 20]))].into_iter().collect();
     let uid = |n| Value::Uid(Uid::new(n));
     let blob = archive(
@@ -86,7 +98,10 @@ fn what_other_programs_write_is_understood() {
     let file = MbFile::decode(&blob).unwrap();
     assert_eq!((&*file.relative_path, file.size), ("inline", u64::MAX));
     assert_eq!((file.last_modified, file.birth), (Some(1_700_000_000), Some(-2)));
-    assert_eq!((file.digest, file.wrapped_key().map(|k| k.class())), (Some(&[9; 20][..]), Some(0x0101_0101)));
+    assert_eq!(
+        (file.digest, file.wrapped_key().map(|k| k.class())),
+        (Some(&[9; 20][..]), Some(0x0101_0101))
+    );
     assert_eq!((file.extended_attributes, file.user_id), (None, -2));
 }
 
@@ -95,7 +110,10 @@ fn uids_may_be_wider_than_a_byte_and_objects_in_any_place() {
     let filler = vec![Value::from("x"); 70_000];
     let mut objects = filler;
     objects.push("far/away".into());
-    let blob = archive(vec![("RelativePath", Value::Uid(Uid::new(70_002))), ("Size", 0.into())], objects);
+    let blob = archive(
+        vec![("RelativePath", Value::Uid(Uid::new(70_002))), ("Size", 0.into())],
+        objects,
+    );
     assert_eq!(MbFile::decode(&blob).unwrap().relative_path, "far/away");
 }
 
@@ -103,17 +121,30 @@ fn uids_may_be_wider_than_a_byte_and_objects_in_any_place() {
 fn values_of_another_kind_are_refused_by_key() {
     let path = || ("RelativePath", Value::from("p"));
     for (blob, expect) in [
-        (archive(vec![path(), ("Size", (-1).into())], vec![]), MbFileError::Range { key: "Size" }),
-        (archive(vec![path(), ("Size", "1".into())], vec![]), MbFileError::Type { key: "Size" }),
         (
-            archive(vec![path(), ("Size", 1.into()), ("Birth", Value::Real(f64::NAN))], vec![]),
+            archive(vec![path(), ("Size", (-1).into())], vec![]),
+            MbFileError::Range { key: "Size" },
+        ),
+        (
+            archive(vec![path(), ("Size", "1".into())], vec![]),
+            MbFileError::Type { key: "Size" },
+        ),
+        (
+            archive(
+                vec![path(), ("Size", 1.into()), ("Birth", Value::Real(f64::NAN))],
+                vec![],
+            ),
             MbFileError::Range { key: "Birth" },
         ),
-        (archive(vec![("RelativePath", 1.into()), ("Size", 1.into())], vec![]), MbFileError::Type {
-            key: "RelativePath",
-        }),
+        (
+            archive(vec![("RelativePath", 1.into()), ("Size", 1.into())], vec![]),
+            MbFileError::Type { key: "RelativePath" },
+        ),
         (plist::to_binary(&Value::Array(vec![])), MbFileError::Malformed),
-        (b"<?xml version=\"1.0\"?><plist><dict/></plist>".to_vec(), MbFileError::Malformed),
+        (
+            b"<?xml version=\"1.0\"?><plist><dict/></plist>".to_vec(),
+            MbFileError::Malformed,
+        ),
         (Vec::new(), MbFileError::Malformed),
     ] {
         assert_eq!(MbFile::decode(&blob), Err(expect));
@@ -136,7 +167,9 @@ fn an_archive_that_refers_to_itself_ends() {
 #[test]
 fn rows_of_real_devices_decode_when_they_are_at_hand() {
     // Their licence keeps them out of this repository.
-    let Some(rows) = golden::shared("mvt-excerpt/files-rows.json") else { return };
+    let Some(rows) = golden::shared("mvt-excerpt/files-rows.json") else {
+        return;
+    };
     let rows: serde_json::Value = serde_json::from_slice(&rows).unwrap();
     let rows = rows.as_array().unwrap();
     assert_eq!(rows.len(), 33);

@@ -11,6 +11,13 @@ use sha1::{Digest, Sha1};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+/// What tells the right password: `salt` and `passwordHash` of the table `Properties`.
+#[derive(Clone, Debug)]
+pub(crate) struct PasswordCheck {
+    pub(crate) salt: Vec<u8>,
+    pub(crate) hash: Vec<u8>,
+}
+
 /// Decrypts the `file` column. Wiped when dropped.
 #[derive(Clone)]
 pub(crate) struct ColumnKey(Zeroizing<[u8; 16]>);
@@ -18,13 +25,16 @@ pub(crate) struct ColumnKey(Zeroizing<[u8; 16]>);
 impl ColumnKey {
     const IV: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
-    /// The key that `password` gives; `None` if it does not hash to `password_hash`.
-    pub(crate) fn derive(password: &[u8], salt: &[u8], password_hash: &[u8]) -> Option<Self> {
-        let hash = Sha256::new().chain_update(password).chain_update(salt).finalize();
-        if hash.as_slice() != password_hash {
+    /// The key that `password` gives; `None` if that is not the password.
+    pub(crate) fn derive(password: &[u8], check: &PasswordCheck) -> Option<Self> {
+        let hash = Sha256::new()
+            .chain_update(password)
+            .chain_update(&check.salt)
+            .finalize();
+        if hash.as_slice() != check.hash {
             return None;
         }
-        let hash = Sha1::new().chain_update(password).chain_update(salt).finalize();
+        let hash = Sha1::new().chain_update(password).chain_update(&check.salt).finalize();
         hash.first_chunk().map(|key| Self(Zeroizing::new(*key)))
     }
 
@@ -53,14 +63,17 @@ mod tests {
     #[test]
     fn a_record_of_ios_10_0_opens_with_the_password() {
         let case = &golden::vectors()["ios_10_0_only"];
-        let (salt, hash) = (bytes(&case["salt"]), bytes(&case["password_hash"]));
+        let check = PasswordCheck {
+            salt: bytes(&case["salt"]),
+            hash: bytes(&case["password_hash"]),
+        };
         let password = case["password"].as_str().unwrap().as_bytes();
-        let key = ColumnKey::derive(password, &salt, &hash).unwrap();
+        let key = ColumnKey::derive(password, &check).unwrap();
         assert_eq!(key.0.to_vec(), bytes(&case["file_column_key"]));
         let record = key.decrypt(&bytes(&case["file_column"])).unwrap();
         assert_eq!(record, bytes(&case["file_blob"]));
         assert!(MbFile::decode(&record).is_ok());
-        assert!(ColumnKey::derive(b"vector-pass-2", &salt, &hash).is_none());
+        assert!(ColumnKey::derive(b"vector-pass-2", &check).is_none());
         assert_eq!(key.decrypt(&[0; 15]), None);
     }
 }

@@ -36,7 +36,12 @@ pub struct Progress {
 
 impl Progress {
     pub(crate) const fn new(phase: Phase, done: u64, total: Option<u64>) -> Self {
-        Self { phase, done, total, bytes: 0 }
+        Self {
+            phase,
+            done,
+            total,
+            bytes: 0,
+        }
     }
 
     pub(crate) const fn with_bytes(mut self, bytes: u64) -> Self {

@@ -13,7 +13,7 @@ use super::entry::{FileEntry, Kind, Row};
 use super::file_id::FileId;
 use super::index::{Entries, FlatIndex, Index, Rows};
 use super::keybag::{ClassKeys, Keybag, RoundLimits};
-use super::metadata::ColumnKey;
+use super::metadata::{ColumnKey, PasswordCheck};
 use super::observe::{Observer, Silent};
 use super::plists::{Info, MAX_PLIST_LEN, Manifest, Status};
 use super::read::{PayloadNote, PayloadReader, ReadOptions};
@@ -158,8 +158,8 @@ pub struct Archive {
     keys: Option<ClassKeys>,
     /// `None` while locked, if the index itself is encrypted.
     index: Option<Index>,
-    /// Salt and hash of the password, in a backup of iOS 10.0 that has not been unlocked.
-    metadata_lock: Option<(Vec<u8>, Vec<u8>)>,
+    /// In a backup of iOS 10.0 that has not been unlocked.
+    metadata_lock: Option<PasswordCheck>,
 }
 
 impl Archive {
@@ -184,7 +184,9 @@ impl Archive {
             None => None,
         };
         let mut notes = Vec::new();
-        let Some(index) = index else { return Err(without_index(folder, manifest.as_ref())) };
+        let Some(index) = index else {
+            return Err(without_index(folder, manifest.as_ref()));
+        };
         let manifest = match manifest {
             Some(manifest) => manifest,
             None => {
@@ -237,7 +239,10 @@ impl Archive {
             Layout::Current if found.starts_as_sqlite => {
                 let database = Database::open_plain(&found.path, &self.temp_dir(), &mut Silent)?;
                 self.metadata_lock = database.metadata_encryption()?;
-                Some(Index::Database { database, column_key: None })
+                Some(Index::Database {
+                    database,
+                    column_key: None,
+                })
             }
             Layout::Current => None,
         };
@@ -267,10 +272,8 @@ impl Archive {
     /// [`Sqlite`](ArchiveError::Sqlite), [`Schema`](ArchiveError::Schema), [`Io`](ArchiveError::Io).
     pub fn unlock_observed(&mut self, password: &[u8], observer: &mut dyn Observer) -> Result<Key, ArchiveError> {
         let column_key = match &self.metadata_lock {
-            Some((salt, hash)) => {
-                // One hash, checked at once: no need to derive first.
-                Some(ColumnKey::derive(password, salt, hash).ok_or(ArchiveError::WrongPassword)?)
-            }
+            // One hash, checked at once: no need to derive first.
+            Some(check) => Some(ColumnKey::derive(password, check).ok_or(ArchiveError::WrongPassword)?),
             None => None,
         };
         let keybag = self.keybag.as_ref().ok_or(ArchiveError::NoKeybag)?;
@@ -309,7 +312,10 @@ impl Archive {
                 let index_key = keys.unwrap(&wrapped, None)?;
                 let path = self.folder.join("Manifest.db");
                 let database = Database::open_encrypted(&path, &index_key, &self.temp_dir(), observer)?;
-                self.index = Some(Index::Database { database, column_key: None });
+                self.index = Some(Index::Database {
+                    database,
+                    column_key: None,
+                });
             }
         }
         self.metadata_lock = None;
@@ -379,7 +385,9 @@ impl Archive {
     /// Whether the backup is known to be cut off: never to be used as the base of a new one.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
-        self.notes.iter().any(|note| matches!(note, OpenNote::NotFinished { .. } | OpenNote::SnapshotFolder))
+        self.notes
+            .iter()
+            .any(|note| matches!(note, OpenNote::NotFinished { .. } | OpenNote::SnapshotFolder))
     }
 
     /// The keybag, still locked. Unencrypted backups have one too.
@@ -516,7 +524,9 @@ impl Archive {
         if let Some(len) = entry.has_malformed_key() {
             return Err(ArchiveError::FileKeyLength { len });
         }
-        let Some(wrapped) = &entry.encryption_key else { return Ok(None) };
+        let Some(wrapped) = &entry.encryption_key else {
+            return Ok(None);
+        };
         if self.is_without_manifest() {
             return Err(ArchiveError::NoKeybag);
         }
@@ -596,7 +606,11 @@ fn find_index(folder: &Path) -> Result<Option<FoundIndex>, ArchiveError> {
         };
         if !start.is_empty() {
             let starts_as_sqlite = layout == Layout::Current && start == SQLITE_MAGIC;
-            return Ok(Some(FoundIndex { path, layout, starts_as_sqlite }));
+            return Ok(Some(FoundIndex {
+                path,
+                layout,
+                starts_as_sqlite,
+            }));
         }
     }
     Ok(None)
@@ -604,7 +618,9 @@ fn find_index(folder: &Path) -> Result<Option<FoundIndex>, ArchiveError> {
 
 fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
-    File::open(path)?.take(SQLITE_MAGIC.len() as u64).read_to_end(&mut start)?;
+    File::open(path)?
+        .take(SQLITE_MAGIC.len() as u64)
+        .read_to_end(&mut start)?;
     Ok(start)
 }
 
@@ -614,17 +630,24 @@ fn without_index(folder: &Path, manifest: Option<&Manifest>) -> ArchiveError {
         return ArchiveError::UnsupportedOldFormat;
     }
     match manifest {
-        Some(manifest) => ArchiveError::NoIndex { encrypted: manifest.is_encrypted().unwrap_or(false) },
-        None => ArchiveError::NotABackup { folder: folder.to_owned() },
+        Some(manifest) => ArchiveError::NoIndex {
+            encrypted: manifest.is_encrypted().unwrap_or(false),
+        },
+        None => ArchiveError::NotABackup {
+            folder: folder.to_owned(),
+        },
     }
 }
 
 /// Whether the folder holds files that iOS 3 and older left.
 fn has_old_files(folder: &Path) -> bool {
-    let Ok(listing) = fs::read_dir(folder) else { return false };
+    let Ok(listing) = fs::read_dir(folder) else {
+        return false;
+    };
     listing.flatten().any(|entry| {
         let name = PathBuf::from(entry.file_name());
-        name.extension().is_some_and(|end| end == "mdinfo" || end == "mddata" || end == "mdbackup")
+        name.extension()
+            .is_some_and(|end| end == "mdinfo" || end == "mddata" || end == "mdbackup")
     })
 }
 
@@ -669,7 +692,9 @@ fn read_plist(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, ArchiveError
     }
     let mut bytes = Vec::new();
     // One byte more than the limit, so that the reader sees that it is above.
-    File::open(path)?.take((MAX_PLIST_LEN as u64).saturating_add(1)).read_to_end(&mut bytes)?;
+    File::open(path)?
+        .take((MAX_PLIST_LEN as u64).saturating_add(1))
+        .read_to_end(&mut bytes)?;
     Ok((!bytes.is_empty()).then_some(bytes))
 }
 
@@ -697,7 +722,9 @@ fn descriptive<T>(
 /// Notes what tells that a backup was cut off.
 fn note_state(folder: &Path, status: Option<&Status>, notes: &mut Vec<OpenNote>) -> Result<(), ArchiveError> {
     if let Some(status) = status.filter(|status| !status.is_finished()) {
-        notes.push(OpenNote::NotFinished { state: status.snapshot_state().map(str::to_owned) });
+        notes.push(OpenNote::NotFinished {
+            state: status.snapshot_state().map(str::to_owned),
+        });
     }
     match fs::metadata(folder.join("Snapshot")) {
         Ok(meta) if meta.is_dir() => notes.push(OpenNote::SnapshotFolder),
@@ -709,5 +736,6 @@ fn note_state(folder: &Path, status: Option<&Status>, notes: &mut Vec<OpenNote>)
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "test code")]
 #[path = "open_tests.rs"]
 mod tests;

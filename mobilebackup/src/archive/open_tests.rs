@@ -65,11 +65,19 @@ fn check_entry(archive: &Archive, entry: &FileEntry, expect: &Json) {
         assert_eq!(archive.file_key(entry).unwrap().unwrap().expose().to_vec(), key);
     }
     if expect["absent"] == true {
-        assert!(matches!(archive.read(entry), Err(ArchiveError::MissingPayload { file_id }) if file_id == entry.file_id));
+        assert!(
+            matches!(archive.read(entry), Err(ArchiveError::MissingPayload { file_id }) if file_id == entry.file_id)
+        );
         return;
     }
     if let Some(sha) = text("recoverable_sha256") {
-        assert!(matches!(archive.read(entry), Err(ArchiveError::Incomplete { stored: 512, recorded: 1000 })));
+        assert!(matches!(
+            archive.read(entry),
+            Err(ArchiveError::Incomplete {
+                stored: 512,
+                recorded: 1000
+            })
+        ));
         let rest = archive.read_with(entry, ReadOptions::default().salvage(true)).unwrap();
         assert_eq!(rest.completeness(), Completeness::Incomplete);
         assert_eq!(sha256(rest), sha);
@@ -78,13 +86,24 @@ fn check_entry(archive: &Archive, entry: &FileEntry, expect: &Json) {
     let reader = archive.read(entry).unwrap();
     if text("damage") == Some("stored file ends early") {
         // Nothing in a plain backup could tell.
-        assert_eq!(reader.notes(), [PayloadNote::SizeDiffers { recorded: 1000, actual: 512 }]);
+        assert_eq!(
+            reader.notes(),
+            [PayloadNote::SizeDiffers {
+                recorded: 1000,
+                actual: 512
+            }]
+        );
         return;
     }
     assert_eq!(Some(reader.len()), expect["plain_len"].as_u64(), "{}", entry.path);
     let stray = expect["damage"].is_string();
     let differs = entry.size != reader.len();
-    assert_eq!(reader.notes().len(), usize::from(stray) + usize::from(differs), "{}", entry.path);
+    assert_eq!(
+        reader.notes().len(),
+        usize::from(stray) + usize::from(differs),
+        "{}",
+        entry.path
+    );
     assert_eq!(Some(&*sha256(reader)), text("plain_sha256"), "{}", entry.path);
 }
 
@@ -92,7 +111,10 @@ fn check_backup(name: &str, layout: Layout, protection: Protection) {
     let folder = golden::folder().join("synthetic").join(name);
     let before = snapshot(&folder);
     let archive = unlocked(name);
-    assert_eq!((archive.layout(), archive.protection(), archive.notes()), (layout, protection, &[][..]));
+    assert_eq!(
+        (archive.layout(), archive.protection(), archive.notes()),
+        (layout, protection, &[][..])
+    );
     let expect = golden::expect(name);
     let expect = expect["entries"].as_array().unwrap();
     let entries: Vec<FileEntry> = archive.entries().unwrap().map(Result::unwrap).collect();
@@ -107,7 +129,10 @@ fn check_backup(name: &str, layout: Layout, protection: Protection) {
     }
     let domains = archive.domains().unwrap();
     assert_eq!(domains.values().sum::<u64>(), expect.len() as u64);
-    assert_eq!(domains["HomeDomain"], entries.iter().filter(|e| &*e.domain == "HomeDomain").count() as u64);
+    assert_eq!(
+        domains["HomeDomain"],
+        entries.iter().filter(|e| &*e.domain == "HomeDomain").count() as u64
+    );
     assert_eq!(archive.entry(&FileId::of("No", "such")).unwrap(), None);
     assert_eq!(archive.entry_at("HomeDomain", "library").unwrap(), None, "case matters");
     drop(archive);
@@ -134,11 +159,21 @@ fn rows_that_ios_wrote_are_listed_and_read() {
     let archive = Archive::open(golden::folder().join("greatvovan")).unwrap();
     let entries: Vec<FileEntry> = archive.entries().unwrap().map(Result::unwrap).collect();
     assert_eq!(entries.len(), 6);
-    assert!(entries.iter().all(|entry| entry.notes.is_empty() && entry.computed_id() == entry.file_id));
-    let link = archive.entry_at("DatabaseDomain", "timezone/localtime").unwrap().unwrap();
+    assert!(
+        entries
+            .iter()
+            .all(|entry| entry.notes.is_empty() && entry.computed_id() == entry.file_id)
+    );
+    let link = archive
+        .entry_at("DatabaseDomain", "timezone/localtime")
+        .unwrap()
+        .unwrap();
     assert_eq!((link.kind, link.link_target.is_some()), (Kind::Symlink, true));
     let path = "Library/Preferences/com.google.Translate.plist";
-    let file = archive.entry_at("AppDomain-com.google.Translate", path).unwrap().unwrap();
+    let file = archive
+        .entry_at("AppDomain-com.google.Translate", path)
+        .unwrap()
+        .unwrap();
     let mut bytes = Vec::new();
     archive.read(&file).unwrap().read_to_end(&mut bytes).unwrap();
     assert_eq!(bytes.len() as u64, file.size);
@@ -150,7 +185,10 @@ fn a_locked_backup_says_so_and_a_wrong_password_changes_nothing() {
     let mut archive = open("enc-v10");
     assert!(archive.is_locked() && !archive.can_list());
     assert!(matches!(archive.entries(), Err(ArchiveError::Locked)));
-    assert!(matches!(archive.unlock("vector-pass-2"), Err(ArchiveError::WrongPassword)));
+    assert!(matches!(
+        archive.unlock("vector-pass-2"),
+        Err(ArchiveError::WrongPassword)
+    ));
     assert!(archive.is_locked() && !archive.can_list());
     archive.unlock(PASSWORD).unwrap();
     assert!(!archive.is_locked() && archive.can_list());
@@ -165,13 +203,21 @@ fn a_locked_backup_says_so_and_a_wrong_password_changes_nothing() {
 
 #[test]
 fn a_derived_key_opens_the_backup_again() {
-    let key = open("enc-v10").unlock_observed(PASSWORD.as_bytes(), &mut Silent).unwrap();
-    assert_eq!(key.expose().to_vec(), golden::bytes(&golden::expect("enc-v10")["keybag"]["kek"]));
+    let key = open("enc-v10")
+        .unlock_observed(PASSWORD.as_bytes(), &mut Silent)
+        .unwrap();
+    assert_eq!(
+        key.expose().to_vec(),
+        golden::bytes(&golden::expect("enc-v10")["keybag"]["kek"])
+    );
     let mut archive = open("enc-v10");
     archive.unlock_with_key(&key, &mut Silent).unwrap();
     assert!(archive.entries().unwrap().next().is_some());
     let other = Key::from([0; 32]);
-    assert!(matches!(open("enc-v10").unlock_with_key(&other, &mut Silent), Err(ArchiveError::WrongPassword)));
+    assert!(matches!(
+        open("enc-v10").unlock_with_key(&other, &mut Silent),
+        Err(ArchiveError::WrongPassword)
+    ));
 }
 
 #[test]
@@ -189,7 +235,11 @@ fn a_decrypted_index_leaves_no_file_behind() {
     archive.unlock(PASSWORD).unwrap();
     assert_eq!(archive.entries().unwrap().count(), 27);
     #[cfg(unix)]
-    assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0, "gone as soon as it is open");
+    assert_eq!(
+        fs::read_dir(temp.path()).unwrap().count(),
+        0,
+        "gone as soon as it is open"
+    );
     drop(archive);
     assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
 }
@@ -199,7 +249,12 @@ fn a_write_ahead_log_beside_the_index_is_taken_in_and_left_alone() {
     let backup = golden::copy_of("synthetic/plain-v10");
     let db = backup.path().join("Manifest.db");
     let writer = rusqlite::Connection::open(&db).unwrap();
-    writer.execute("UPDATE Files SET relativePath = 'from the log' WHERE relativePath = 'Library'", []).unwrap();
+    writer
+        .execute(
+            "UPDATE Files SET relativePath = 'from the log' WHERE relativePath = 'Library'",
+            [],
+        )
+        .unwrap();
     // A copy made while the writer lives keeps the log.
     let copy = tempfile::tempdir().unwrap();
     for name in ["Manifest.db", "Manifest.db-wal", "Manifest.plist"] {
@@ -207,7 +262,12 @@ fn a_write_ahead_log_beside_the_index_is_taken_in_and_left_alone() {
     }
     let before = snapshot(copy.path());
     let archive = Archive::open(copy.path()).unwrap();
-    assert!(archive.entries().unwrap().any(|entry| &*entry.unwrap().path == "from the log"));
+    assert!(
+        archive
+            .entries()
+            .unwrap()
+            .any(|entry| &*entry.unwrap().path == "from the log")
+    );
     assert_eq!(archive.domains().unwrap().len(), 3);
     drop(archive);
     assert!(snapshot(copy.path()) == before);
@@ -225,7 +285,12 @@ fn a_copied_index_of_another_program_may_lack_its_padding() {
 
     fs::write(&db, &stored[..stored.len() - 32]).unwrap();
     let mut archive = Archive::open(backup.path()).unwrap();
-    assert!(matches!(archive.unlock(PASSWORD), Err(ArchiveError::IndexDecryption { reason: "it is cut off" })));
+    assert!(matches!(
+        archive.unlock(PASSWORD),
+        Err(ArchiveError::IndexDecryption {
+            reason: "it is cut off"
+        })
+    ));
     assert!(archive.is_locked());
 }
 
@@ -243,7 +308,10 @@ fn with_manifest(backup: &str, change: impl FnOnce(&mut cabled_wire::plist::Dict
 fn plists_and_index_that_disagree_are_named_not_guessed() {
     let set = |dict: &mut cabled_wire::plist::Dictionary, on: bool| dict.insert("IsEncrypted".into(), on.into());
     let folder = with_manifest("synthetic/enc-v10", |dict| drop(set(dict, false)));
-    assert!(matches!(Archive::open(folder.path()), Err(ArchiveError::IndexNotSqlite)));
+    assert!(matches!(
+        Archive::open(folder.path()),
+        Err(ArchiveError::IndexNotSqlite)
+    ));
     let folder = with_manifest("synthetic/enc-v10", |dict| drop(dict.remove("ManifestKey")));
     assert!(matches!(Archive::open(folder.path()), Err(ArchiveError::NoManifestKey)));
     let folder = with_manifest("synthetic/enc-v10", |dict| drop(dict.remove("BackupKeyBag")));
@@ -268,9 +336,18 @@ fn a_folder_decrypted_by_another_program_opens_when_asked_to() {
     let mut padded = fs::read(&db).unwrap();
     padded.extend([16; 16]);
     fs::write(&db, padded).unwrap();
-    assert!(matches!(Archive::open(folder.path()), Err(ArchiveError::AlreadyDecrypted)));
-    let archive = OpenOptions::default().already_decrypted(true).open(folder.path()).unwrap();
-    assert_eq!((archive.protection(), archive.is_locked()), (Protection::AlreadyDecrypted, false));
+    assert!(matches!(
+        Archive::open(folder.path()),
+        Err(ArchiveError::AlreadyDecrypted)
+    ));
+    let archive = OpenOptions::default()
+        .already_decrypted(true)
+        .open(folder.path())
+        .unwrap();
+    assert_eq!(
+        (archive.protection(), archive.is_locked()),
+        (Protection::AlreadyDecrypted, false)
+    );
     let file = archive.entry_at("HomeDomain", "Library/SMS/sms.db").unwrap().unwrap();
     assert_eq!(archive.read(&file).unwrap().len(), 8192);
 }
@@ -278,14 +355,26 @@ fn a_folder_decrypted_by_another_program_opens_when_asked_to() {
 #[test]
 fn folders_without_the_needed_files_are_told_apart() {
     let empty = tempfile::tempdir().unwrap();
-    assert!(matches!(Archive::open(empty.path()), Err(ArchiveError::NotABackup { .. })));
-    assert!(matches!(Archive::open(empty.path().join("nowhere")), Err(ArchiveError::NotABackup { .. })));
+    assert!(matches!(
+        Archive::open(empty.path()),
+        Err(ArchiveError::NotABackup { .. })
+    ));
+    assert!(matches!(
+        Archive::open(empty.path().join("nowhere")),
+        Err(ArchiveError::NotABackup { .. })
+    ));
     fs::write(empty.path().join("0a1b.mdinfo"), "x").unwrap();
-    assert!(matches!(Archive::open(empty.path()), Err(ArchiveError::UnsupportedOldFormat)));
+    assert!(matches!(
+        Archive::open(empty.path()),
+        Err(ArchiveError::UnsupportedOldFormat)
+    ));
 
     let folder = with_manifest("synthetic/enc-v10", |_| {});
     fs::write(folder.path().join("Manifest.db"), "").unwrap();
-    assert!(matches!(Archive::open(folder.path()), Err(ArchiveError::NoIndex { encrypted: true })));
+    assert!(matches!(
+        Archive::open(folder.path()),
+        Err(ArchiveError::NoIndex { encrypted: true })
+    ));
 
     for backup in ["synthetic/enc-v10", "synthetic/plain-v10"] {
         let folder = golden::copy_of(backup);
@@ -294,20 +383,33 @@ fn folders_without_the_needed_files_are_told_apart() {
         let refused = Archive::open(folder.path()).unwrap_err();
         assert!(matches!(refused, ArchiveError::NoManifest { index_is_plain } if index_is_plain == plain));
         let opened = OpenOptions::default().without_manifest(true).open(folder.path());
-        assert_eq!(opened.is_ok_and(|archive| archive.entries().unwrap().count() == 25), plain);
+        assert_eq!(
+            opened.is_ok_and(|archive| archive.entries().unwrap().count() == 25),
+            plain
+        );
     }
     let folder = golden::copy_of("synthetic/enc-mbdb");
     fs::remove_file(folder.path().join("Manifest.plist")).unwrap();
-    let archive = OpenOptions::default().without_manifest(true).open(folder.path()).unwrap();
+    let archive = OpenOptions::default()
+        .without_manifest(true)
+        .open(folder.path())
+        .unwrap();
     let file = archive.entry_at("HomeDomain", "Library/SMS/sms.db").unwrap().unwrap();
-    assert!(matches!(archive.read(&file), Err(ArchiveError::NoKeybag)), "never handed out as if it were plain");
+    assert!(
+        matches!(archive.read(&file), Err(ArchiveError::NoKeybag)),
+        "never handed out as if it were plain"
+    );
 }
 
 #[test]
 fn a_backup_that_was_cut_off_opens_with_a_note() {
     let folder = golden::copy_of("synthetic/plain-v10");
     let status = cabled_wire::dict! { "SnapshotState" => "uploading" };
-    fs::write(folder.path().join("Status.plist"), cabled_wire::plist::to_xml(&status.into())).unwrap();
+    fs::write(
+        folder.path().join("Status.plist"),
+        cabled_wire::plist::to_xml(&status.into()),
+    )
+    .unwrap();
     fs::create_dir(folder.path().join("Snapshot")).unwrap();
     fs::write(folder.path().join("Info.plist"), "not a property list").unwrap();
     let archive = Archive::open(folder.path()).unwrap();
@@ -315,9 +417,19 @@ fn a_backup_that_was_cut_off_opens_with_a_note() {
     let state = Some("uploading".to_owned());
     assert!(archive.notes().contains(&OpenNote::NotFinished { state }));
     assert!(archive.notes().contains(&OpenNote::SnapshotFolder));
-    assert!(archive.notes().iter().any(|note| matches!(note, OpenNote::DamagedInfo { .. })));
+    assert!(
+        archive
+            .notes()
+            .iter()
+            .any(|note| matches!(note, OpenNote::DamagedInfo { .. }))
+    );
     fs::remove_file(folder.path().join("Status.plist")).unwrap();
-    assert!(Archive::open(folder.path()).unwrap().notes().contains(&OpenNote::NoStatus));
+    assert!(
+        Archive::open(folder.path())
+            .unwrap()
+            .notes()
+            .contains(&OpenNote::NoStatus)
+    );
 }
 
 /// A copy of a plain backup whose index was changed by `sql`.
@@ -347,8 +459,11 @@ fn rows_that_make_no_sense_are_skipped_one_by_one() {
         }
     }
     let malformed = SkipReason::Record(crate::archive::mbfile::MbFileError::Malformed);
-    let expect =
-        [SkipReason::MissingColumn { column: "domain" }, malformed, SkipReason::Text { column: "relativePath" }];
+    let expect = [
+        SkipReason::MissingColumn { column: "domain" },
+        malformed,
+        SkipReason::Text { column: "relativePath" },
+    ];
     assert_eq!(reasons, expect);
     let mut entries = archive.entries().unwrap();
     assert_eq!((entries.by_ref().count(), entries.skipped()), (22, 3));
@@ -356,12 +471,21 @@ fn rows_that_make_no_sense_are_skipped_one_by_one() {
     let domain = "AppDomain-com.example.app";
     let odd = archive.entry_at(domain, "Documents/AUX").unwrap().unwrap();
     assert_eq!(odd.file_id, odd.computed_id(), "a name that climbs out is never used");
-    assert!(matches!(&odd.notes[..], [crate::archive::EntryNote::MalformedId { .. }]));
+    assert!(matches!(
+        &odd.notes[..],
+        [crate::archive::EntryNote::MalformedId { .. }]
+    ));
     assert_eq!(archive.read(&odd).unwrap().len(), 8);
-    assert_eq!(archive.entry_at(domain, "Library/link").unwrap().unwrap().kind, Kind::Symlink);
+    assert_eq!(
+        archive.entry_at(domain, "Library/link").unwrap().unwrap().kind,
+        Kind::Symlink
+    );
     let moved = archive.entry_at(domain, "Documents/Note.txt").unwrap().unwrap();
     assert_ne!(moved.file_id, moved.computed_id());
-    assert!(matches!(archive.read(&moved), Err(ArchiveError::MissingPayload { .. })), "the stored id counts");
+    assert!(
+        matches!(archive.read(&moved), Err(ArchiveError::MissingPayload { .. })),
+        "the stored id counts"
+    );
 }
 
 #[test]
@@ -373,7 +497,10 @@ fn an_index_built_to_do_harm_is_refused() {
         "ALTER TABLE Files DROP COLUMN file;",
     ] {
         let folder = with_index(sql);
-        assert!(matches!(Archive::open(folder.path()), Err(ArchiveError::Schema { .. })), "{sql}");
+        assert!(
+            matches!(Archive::open(folder.path()), Err(ArchiveError::Schema { .. })),
+            "{sql}"
+        );
     }
 }
 
@@ -394,8 +521,14 @@ fn a_backup_of_ios_10_0_opens_with_its_password() {
     let mut archive = Archive::open(folder.path()).unwrap();
     assert!(archive.is_locked() && !archive.can_list());
     assert!(matches!(archive.rows(), Err(ArchiveError::Locked)));
-    assert!(matches!(archive.unlock("vector-pass-2"), Err(ArchiveError::WrongPassword)));
-    assert!(matches!(archive.unlock_with_key(&Key::from([0; 32]), &mut Silent), Err(ArchiveError::PasswordNeeded)));
+    assert!(matches!(
+        archive.unlock("vector-pass-2"),
+        Err(ArchiveError::WrongPassword)
+    ));
+    assert!(matches!(
+        archive.unlock_with_key(&Key::from([0; 32]), &mut Silent),
+        Err(ArchiveError::PasswordNeeded)
+    ));
     archive.unlock(PASSWORD).unwrap();
     let entries: Vec<FileEntry> = archive.entries().unwrap().map(Result::unwrap).collect();
     assert_eq!((entries.len(), &*entries[0].path, entries[0].size), (1, "a/b.txt", 43));
@@ -410,12 +543,18 @@ fn payloads_that_are_no_files_are_refused() {
     let payload = folder.path().join("3d").join(file.file_id.to_string());
     fs::remove_file(&payload).unwrap();
     std::os::unix::fs::symlink(folder.path().join("Info.plist"), &payload).unwrap();
-    assert!(matches!(archive.read(&file), Err(ArchiveError::IrregularPayload { .. })));
+    assert!(matches!(
+        archive.read(&file),
+        Err(ArchiveError::IrregularPayload { .. })
+    ));
     let following = OpenOptions::default().follow_links(true).open(folder.path()).unwrap();
     assert!(following.read(&file).is_ok());
     fs::remove_file(&payload).unwrap();
     fs::create_dir(&payload).unwrap();
-    assert!(matches!(following.read(&file), Err(ArchiveError::IrregularPayload { .. })));
+    assert!(matches!(
+        following.read(&file),
+        Err(ArchiveError::IrregularPayload { .. })
+    ));
 }
 
 #[test]
@@ -455,7 +594,10 @@ fn a_flat_index_that_is_cut_gives_its_rows_and_then_the_damage() {
     assert!(matches!(last, Err(ArchiveError::Mbdb(_))) && sound.iter().all(Result::is_ok));
     assert!(archive.entry_at("HomeDomain", "Library/SMS/sms.db").unwrap().is_some());
     // It may stand behind the damage.
-    assert!(matches!(archive.entry_at("KeychainDomain", "keychain-backup.plist"), Err(ArchiveError::Mbdb(_))));
+    assert!(matches!(
+        archive.entry_at("KeychainDomain", "keychain-backup.plist"),
+        Err(ArchiveError::Mbdb(_))
+    ));
 }
 
 #[test]
@@ -466,9 +608,13 @@ fn an_index_damaged_anywhere_never_panics() {
     for start in (0..stored.len()).step_by(512) {
         let mut damaged = stored.clone();
         let end = damaged.len().min(start + 64);
-        damaged[start..end].iter_mut().for_each(|byte| *byte = byte.wrapping_mul(3) ^ 0x5a);
+        damaged[start..end]
+            .iter_mut()
+            .for_each(|byte| *byte = byte.wrapping_mul(3) ^ 0x5a);
         fs::write(&path, damaged).unwrap();
-        let Ok(archive) = Archive::open(folder.path()) else { continue };
+        let Ok(archive) = Archive::open(folder.path()) else {
+            continue;
+        };
         let Ok(rows) = archive.rows() else { continue };
         assert!(rows.take(10_000).count() < 10_000);
         let _ = archive.entry_at("HomeDomain", "Library/SMS/sms.db");

@@ -36,7 +36,11 @@ impl Ending {
     pub fn of(stored_len: u64, recorded: u64, last_block: Option<&[u8; 16]>) -> Self {
         let stray = u8::try_from(stored_len % BLOCK).unwrap_or_default();
         let whole = stored_len.saturating_sub(stray.into());
-        let ending = |plain_len, completeness| Self { plain_len, completeness, stray };
+        let ending = |plain_len, completeness| Self {
+            plain_len,
+            completeness,
+            stray,
+        };
         let Some(last_block) = last_block.filter(|_| whole > 0) else {
             return match recorded {
                 0 => ending(0, Completeness::Complete),
@@ -68,6 +72,7 @@ fn padding_len(block: &[u8; 16]) -> u64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "test code")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -100,7 +105,11 @@ mod tests {
             (48, 10, Some([0xee; 16]), 48, Incomplete, 0),
             (117, 100, Some(tail(12)), 100, Complete, 5),
         ] {
-            let expect = Ending { plain_len, completeness, stray };
+            let expect = Ending {
+                plain_len,
+                completeness,
+                stray,
+            };
             assert_eq!(ending(stored, recorded, block), expect, "{stored} {recorded}");
         }
     }

@@ -176,8 +176,13 @@ impl Manifest {
     /// # Errors
     /// [`WireError::Type`] for another type, [`WireError::Invalid`] for another length than 44.
     pub fn manifest_key(&self) -> Result<Option<WrappedKey>, WireError> {
-        let Some(stored) = self.0.opt_data("ManifestKey")? else { return Ok(None) };
-        let wrong = WireError::Invalid { what: "ManifestKey length", value: stored.len() as u64 };
+        let Some(stored) = self.0.opt_data("ManifestKey")? else {
+            return Ok(None);
+        };
+        let wrong = WireError::Invalid {
+            what: "ManifestKey length",
+            value: stored.len() as u64,
+        };
         WrappedKey::parse(stored).map(Some).ok_or(wrong)
     }
 
@@ -214,7 +219,9 @@ impl Manifest {
     /// `Applications`: per bundle id what the device wrote about the app's container.
     pub fn applications(&self) -> impl Iterator<Item = (&str, &Dictionary)> {
         let apps = self.0.get("Applications").and_then(Value::as_dictionary);
-        apps.into_iter().flatten().filter_map(|(id, app)| Some((id.as_str(), app.as_dictionary()?)))
+        apps.into_iter()
+            .flatten()
+            .filter_map(|(id, app)| Some((id.as_str(), app.as_dictionary()?)))
     }
 
     /// Whether the file has the marks of iOS 3 and older, whose backups are recognised and not read (spec 7.4).
@@ -293,7 +300,10 @@ mod tests {
         let manifest = Manifest::parse(&file("synthetic/enc-v10/Manifest.plist")).unwrap();
         assert!(manifest.is_encrypted().unwrap());
         assert_eq!(manifest.version(), Some("10.0"));
-        assert_eq!(manifest.lockdown("UniqueDeviceID").and_then(Value::as_string), expect["udid"].as_str());
+        assert_eq!(
+            manifest.lockdown("UniqueDeviceID").and_then(Value::as_string),
+            expect["udid"].as_str()
+        );
         let stored = manifest.backup_keybag().unwrap().unwrap();
         assert_eq!(stored, golden::bytes(&expect["keybag"]["blob"]));
         assert!(Keybag::parse(stored).unwrap().has_first_stage());
@@ -312,16 +322,26 @@ mod tests {
     fn placeholders_of_other_programs_say_nothing_and_keep_their_keys() {
         let manifest = Manifest::parse(&file("greatvovan/Manifest.plist")).unwrap();
         assert!(!manifest.is_encrypted().unwrap());
-        assert_eq!((manifest.version(), manifest.date(), manifest.manifest_key()), (None, None, Ok(None)));
-        assert_eq!(manifest.as_dictionary().get("foo").and_then(Value::as_string), Some("bar"));
+        assert_eq!(
+            (manifest.version(), manifest.date(), manifest.manifest_key()),
+            (None, None, Ok(None))
+        );
+        assert_eq!(
+            manifest.as_dictionary().get("foo").and_then(Value::as_string),
+            Some("bar")
+        );
         assert_eq!(Info::parse(&file("greatvovan/Info.plist")).unwrap().device_name(), None);
     }
 
     #[test]
     fn what_decides_about_keys_is_never_guessed() {
-        let manifest = Manifest::from(cabled_wire::dict! { "IsEncrypted" => "yes", "ManifestKey" => Value::Data(vec![1; 43]) });
+        let manifest =
+            Manifest::from(cabled_wire::dict! { "IsEncrypted" => "yes", "ManifestKey" => Value::Data(vec![1; 43]) });
         assert!(matches!(manifest.is_encrypted(), Err(WireError::Type { .. })));
-        assert!(matches!(manifest.manifest_key(), Err(WireError::Invalid { value: 43, .. })));
+        assert!(matches!(
+            manifest.manifest_key(),
+            Err(WireError::Invalid { value: 43, .. })
+        ));
     }
 
     #[test]

@@ -80,7 +80,15 @@ impl<R: Read + Seek> DecryptingReader<R> {
         };
         let ending = Ending::of(stored, recorded, last.as_ref());
         options.judge(ending, stored, recorded)?;
-        Ok(Self { source, decryptor, ending, position: 0, at: None, buffer: Vec::new(), buffer_start: 0 })
+        Ok(Self {
+            source,
+            decryptor,
+            ending,
+            position: 0,
+            at: None,
+            buffer: Vec::new(),
+            buffer_start: 0,
+        })
     }
 
     /// How the payload ends.
@@ -91,8 +99,13 @@ impl<R: Read + Seek> DecryptingReader<R> {
 
     /// What of the buffer lies at the current position.
     fn buffered(&self) -> &[u8] {
-        let Some(skip) = self.position.checked_sub(self.buffer_start) else { return &[] };
-        usize::try_from(skip).ok().and_then(|skip| self.buffer.get(skip..)).unwrap_or_default()
+        let Some(skip) = self.position.checked_sub(self.buffer_start) else {
+            return &[];
+        };
+        usize::try_from(skip)
+            .ok()
+            .and_then(|skip| self.buffer.get(skip..))
+            .unwrap_or_default()
     }
 
     /// Fills `out`, whole blocks, with plaintext from `start` on. `out` holds garbage after an error.
@@ -130,7 +143,9 @@ impl<R: Read + Seek> DecryptingReader<R> {
         let left = self.ending.plain_len.saturating_sub(self.position);
         let len = usize::try_from(left).unwrap_or(CHUNK).min(out.len()).min(CHUNK);
         let len = len.saturating_sub(len % 16);
-        let Some(out) = out.get_mut(..len).filter(|out| !out.is_empty()) else { return Ok(0) };
+        let Some(out) = out.get_mut(..len).filter(|out| !out.is_empty()) else {
+            return Ok(0);
+        };
         self.decrypt_into(self.position, out)?;
         self.position = self.position.saturating_add(len as u64);
         Ok(len)
@@ -242,7 +257,12 @@ impl PayloadReader {
     /// A zero-size file that has no payload.
     pub(crate) fn empty() -> Self {
         let (body, completeness) = (Body::Empty, Completeness::Complete);
-        Self { body, len: 0, notes: vec![PayloadNote::MissingEmpty], completeness }
+        Self {
+            body,
+            len: 0,
+            notes: vec![PayloadNote::MissingEmpty],
+            completeness,
+        }
     }
 
     /// A payload that is handed out as it lies there.
@@ -250,17 +270,21 @@ impl PayloadReader {
         let len = file.metadata()?.len();
         let mut notes = Vec::from_iter(note);
         notes.extend(size_note(recorded, len));
-        Ok(Self { body: Body::Stored(BufReader::new(file)), len, notes, completeness: Completeness::Complete })
+        Ok(Self {
+            body: Body::Stored(BufReader::new(file)),
+            len,
+            notes,
+            completeness: Completeness::Complete,
+        })
     }
 
-    pub(crate) fn decrypting(
-        file: File,
-        key: &Key,
-        recorded: u64,
-        options: ReadOptions,
-    ) -> Result<Self, ArchiveError> {
+    pub(crate) fn decrypting(file: File, key: &Key, recorded: u64, options: ReadOptions) -> Result<Self, ArchiveError> {
         let reader = DecryptingReader::new(file, key, recorded, options)?;
-        let Ending { plain_len, completeness, stray } = reader.ending();
+        let Ending {
+            plain_len,
+            completeness,
+            stray,
+        } = reader.ending();
         let mut notes = Vec::from_iter(size_note(recorded, plain_len));
         if stray > 0 {
             notes.push(PayloadNote::StrayBytes { count: stray });
@@ -268,7 +292,12 @@ impl PayloadReader {
         if completeness == Completeness::WithoutPadding {
             notes.push(PayloadNote::WithoutPadding);
         }
-        Ok(Self { body: Body::Decrypting(Box::new(reader)), len: plain_len, notes, completeness })
+        Ok(Self {
+            body: Body::Decrypting(Box::new(reader)),
+            len: plain_len,
+            notes,
+            completeness,
+        })
     }
 
     /// Length of the contents in bytes: what reading to the end yields, whatever size was recorded.
@@ -334,5 +363,6 @@ impl Seek for PayloadReader {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "test code")]
 #[path = "read_tests.rs"]
 mod tests;

@@ -20,11 +20,16 @@ fn encrypt(plain: &[u8]) -> Vec<u8> {
     let cipher = cbc::Encryptor::<Aes256>::new(&KEY.into(), &Array::default());
     let mut buffer = plain.to_vec();
     buffer.resize(plain.len() + 16, 0);
-    cipher.encrypt_padded::<Pkcs7>(&mut buffer, plain.len()).unwrap().to_vec()
+    cipher
+        .encrypt_padded::<Pkcs7>(&mut buffer, plain.len())
+        .unwrap()
+        .to_vec()
 }
 
 fn content(len: usize) -> Vec<u8> {
-    (0..len).map(|i| u8::try_from((i * 7 + i / 251) % 256).unwrap()).collect()
+    (0..len)
+        .map(|i| u8::try_from((i * 7 + i / 251) % 256).unwrap())
+        .collect()
 }
 
 fn salvage() -> ReadOptions {
@@ -76,7 +81,11 @@ fn both_readers_give_what_was_encrypted_at_every_length() {
     for len in (0..70).chain([4095, 4096, 4097, CHUNK - 16, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 5]) {
         let plain = content(len);
         let stored = encrypt(&plain);
-        let expect = Ending { plain_len: len as u64, completeness: Completeness::Complete, stray: 0 };
+        let expect = Ending {
+            plain_len: len as u64,
+            completeness: Completeness::Complete,
+            stray: 0,
+        };
         assert_eq!(seekable(&stored, len as u64), (plain.clone(), expect), "{len}");
         assert_eq!(streamed(&stored, len as u64), (plain, expect), "{len}");
     }
@@ -89,7 +98,11 @@ fn a_payload_cut_at_any_byte_is_never_taken_for_whole() {
         let stored = encrypt(&plain);
         for cut in 0..stored.len() {
             let (bytes, ending) = seekable(&stored[..cut], len as u64);
-            assert_eq!((bytes.clone(), ending), streamed(&stored[..cut], len as u64), "{len} cut at {cut}");
+            assert_eq!(
+                (bytes.clone(), ending),
+                streamed(&stored[..cut], len as u64),
+                "{len} cut at {cut}"
+            );
             assert_eq!(bytes, plain[..bytes.len()], "only right bytes come out");
             match ending.completeness {
                 // The recorded size is zero, or every recorded byte is there and only padding was lost.
@@ -106,7 +119,13 @@ fn a_cut_payload_is_refused_unless_salvage_is_asked_for() {
     let plain = content(100);
     let stored = &encrypt(&plain)[..48];
     let refused = DecryptingReader::new(Cursor::new(stored), &key(), 100, ReadOptions::default());
-    assert!(matches!(refused, Err(ArchiveError::Incomplete { stored: 48, recorded: 100 })));
+    assert!(matches!(
+        refused,
+        Err(ArchiveError::Incomplete {
+            stored: 48,
+            recorded: 100
+        })
+    ));
 
     let mut stream = DecryptingStream::new(stored, &key(), 100, ReadOptions::default());
     let mut out = Vec::new();
@@ -134,7 +153,10 @@ fn a_source_that_fails_is_not_taken_for_a_short_one() {
     let stored = encrypt(&content(100));
     let mut stream = DecryptingStream::new(Failing(&stored[..64], false), &key(), 64, salvage());
     let mut out = Vec::new();
-    assert_eq!(stream.read_to_end(&mut out).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    assert_eq!(
+        stream.read_to_end(&mut out).unwrap_err().kind(),
+        io::ErrorKind::ConnectionReset
+    );
     assert!(stream.read(&mut [0; 9]).is_err() && stream.ending().is_none());
 }
 
@@ -146,8 +168,17 @@ fn reads_of_any_size_from_any_place_agree_with_the_whole() {
     let size = reader.seek(SeekFrom::End(0)).unwrap();
     assert_eq!(size, plain.len() as u64);
     for (start, len) in [
-        (0, 10), (5, 10), (16, CHUNK), (CHUNK - 3, 7), (CHUNK, 2 * CHUNK), (1, 3 * CHUNK), (plain.len() - 5, 100),
-        (plain.len() - 777, 5000), (32, DIRECT), (16, DIRECT), (48, 1),
+        (0, 10),
+        (5, 10),
+        (16, CHUNK),
+        (CHUNK - 3, 7),
+        (CHUNK, 2 * CHUNK),
+        (1, 3 * CHUNK),
+        (plain.len() - 5, 100),
+        (plain.len() - 777, 5000),
+        (32, DIRECT),
+        (16, DIRECT),
+        (48, 1),
     ] {
         let mut out = vec![0; len];
         reader.seek(SeekFrom::Start(start as u64)).unwrap();
@@ -158,7 +189,11 @@ fn reads_of_any_size_from_any_place_agree_with_the_whole() {
                 n => filled += n,
             }
         }
-        assert_eq!(out[..filled], plain[start..plain.len().min(start + len)], "{start} {len}");
+        assert_eq!(
+            out[..filled],
+            plain[start..plain.len().min(start + len)],
+            "{start} {len}"
+        );
     }
     reader.seek(SeekFrom::Start(u64::MAX)).unwrap();
     assert_eq!(reader.read(&mut [0; 8192]).unwrap(), 0);

@@ -119,7 +119,10 @@ impl<R: Read> Read for DecryptingStream<R> {
                 State::Reading => self.refill()?,
                 State::Ended(_) => return Ok(0),
                 State::Refused(_) => {
-                    let refusal = ArchiveError::Incomplete { stored: self.stored, recorded: self.recorded };
+                    let refusal = ArchiveError::Incomplete {
+                        stored: self.stored,
+                        recorded: self.recorded,
+                    };
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, refusal));
                 }
                 State::Broken => return Err(io::Error::other("an earlier read of the payload failed")),

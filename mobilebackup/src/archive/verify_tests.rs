@@ -14,7 +14,9 @@ fn unlocked(folder: &std::path::Path) -> Archive {
 }
 
 fn verify(archive: &Archive, level: Level) -> Report {
-    archive.verify(&VerifyOptions::default().level(level), &mut Silent).unwrap()
+    archive
+        .verify(&VerifyOptions::default().level(level), &mut Silent)
+        .unwrap()
 }
 
 /// What was found, by name, with the last part of the path.
@@ -24,7 +26,10 @@ fn names(findings: &Findings) -> Vec<(&'static str, String)> {
         .iter()
         .map(|finding| {
             let path = finding.path.as_deref().unwrap_or_default();
-            (finding.problem.name(), path.rsplit('/').next().unwrap_or_default().to_owned())
+            (
+                finding.problem.name(),
+                path.rsplit('/').next().unwrap_or_default().to_owned(),
+            )
         })
         .collect();
     all.sort();
@@ -40,13 +45,19 @@ fn the_damage_of_the_encrypted_backups_is_named_and_nothing_else() {
     for (backup, digests) in [("enc-v10", 5), ("enc-mbdb", 5)] {
         let archive = unlocked(&golden::folder().join("synthetic").join(backup));
         let report = verify(&archive, Level::Content);
-        assert_eq!(names(&report.damage), pairs(&[("incomplete", "cut.bin"), ("missing_payload", "missing.bin")]));
+        assert_eq!(
+            names(&report.damage),
+            pairs(&[("incomplete", "cut.bin"), ("missing_payload", "missing.bin")])
+        );
         assert_eq!((report.rows, report.files, report.links), (27, 20, 1));
         assert_eq!((report.files_read, report.digests_checked), (18, digests));
         assert!(report.index_complete && !report.is_sound());
         assert_eq!(report.notes.count("size_differs"), 2, "grown and shrunk");
         assert_eq!(report.notes.count("stray_bytes"), 1);
-        assert!(report.notes.count("missing_parent") > 3, "the synthetic backups lack some");
+        assert!(
+            report.notes.count("missing_parent") > 3,
+            "the synthetic backups lack some"
+        );
         assert_eq!(report.notes.count("orphan"), 0);
     }
 }
@@ -76,11 +87,15 @@ fn contents_are_hashed_for_the_caller() {
     for backup in ["enc-v10", "plain-v10", "enc-mbdb"] {
         let archive = unlocked(&golden::folder().join("synthetic").join(backup));
         let mut hashes = Hashes(HashMap::new());
-        archive.verify(&VerifyOptions::default().sha256(true).threads(3), &mut hashes).unwrap();
+        archive
+            .verify(&VerifyOptions::default().sha256(true).threads(3), &mut hashes)
+            .unwrap();
         let expect = golden::expect(backup);
         let mut compared = 0;
         for entry in expect["entries"].as_array().unwrap() {
-            let Some(found) = hashes.0.get(entry["file_id"].as_str().unwrap()) else { continue };
+            let Some(found) = hashes.0.get(entry["file_id"].as_str().unwrap()) else {
+                continue;
+            };
             if entry["damage"] != "stored file ends early" {
                 assert_eq!(found.to_vec(), golden::bytes(&entry["plain_sha256"]), "{entry}");
                 compared += 1;
@@ -96,7 +111,10 @@ fn each_level_looks_as_far_as_it_says() {
     let quick = verify(&archive, Level::Quick);
     assert_eq!((quick.rows, quick.is_sound()), (0, true));
     let structure = verify(&archive, Level::Structure);
-    assert_eq!((structure.rows, structure.is_sound(), structure.stored_bytes), (27, true, 0));
+    assert_eq!(
+        (structure.rows, structure.is_sound(), structure.stored_bytes),
+        (27, true, 0)
+    );
     let presence = verify(&archive, Level::Presence);
     assert_eq!(names(&presence.damage), pairs(&[("missing_payload", "missing.bin")]));
     // cut.bin, odd.bin, grown and shrunk.
@@ -107,14 +125,27 @@ fn each_level_looks_as_far_as_it_says() {
 #[test]
 fn a_locked_backup_is_only_looked_at_quickly() {
     let archive = Archive::open(golden::folder().join("synthetic/enc-v10")).unwrap();
-    assert!(archive.verify(&VerifyOptions::default().level(Level::Quick), &mut Silent).unwrap().is_sound());
-    assert!(matches!(archive.verify(&VerifyOptions::default(), &mut Silent), Err(ArchiveError::Locked)));
+    assert!(
+        archive
+            .verify(&VerifyOptions::default().level(Level::Quick), &mut Silent)
+            .unwrap()
+            .is_sound()
+    );
+    assert!(matches!(
+        archive.verify(&VerifyOptions::default(), &mut Silent),
+        Err(ArchiveError::Locked)
+    ));
 }
 
 /// Every payload of the backup, in its folder.
 fn payloads(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let folders = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
-    folders.flat_map(|path| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path())).collect()
+    let folders = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir());
+    folders
+        .flat_map(|path| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()))
+        .collect()
 }
 
 #[test]
@@ -130,7 +161,11 @@ fn every_payload_emptied_removed_or_cut_is_named() {
             continue;
         }
         let damaged = |report: &Report| {
-            report.damage.list.iter().any(|f| f.file_id == Some(entry.file_id) && !before.list.contains(f))
+            report
+                .damage
+                .list
+                .iter()
+                .any(|f| f.file_id == Some(entry.file_id) && !before.list.contains(f))
         };
         fs::remove_file(&payload).unwrap();
         let empty = entry.size == 0;
@@ -139,7 +174,12 @@ fn every_payload_emptied_removed_or_cut_is_named() {
         fs::write(&payload, b"").unwrap();
         let report = verify(&archive, Level::Content);
         // A record without a digest that says zero bytes cannot tell.
-        assert_eq!(damaged(&report), !empty || entry.digest.is_some(), "{} emptied", entry.path);
+        assert_eq!(
+            damaged(&report),
+            !empty || entry.digest.is_some(),
+            "{} emptied",
+            entry.path
+        );
         fs::write(&payload, &stored[..stored.len() - 16 - stored.len() % 16]).unwrap();
         let report = verify(&archive, Level::Content);
         let whole = stored.len() as u64 / 16 * 16 - 16 == entry.size && entry.digest.is_none();
@@ -169,9 +209,19 @@ fn a_digest_of_the_contents_is_told_from_a_wrong_one() {
     let backup = golden::copy_of("synthetic/enc-mbdb");
     let path = backup.path().join("Manifest.mbdb");
     let expect = golden::expect("enc-mbdb");
-    let entry = expect["entries"].as_array().unwrap().iter().find(|e| e["path"] == "Library/SMS/sms.db").unwrap();
+    let entry = expect["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|e| e["path"] == "Library/SMS/sms.db")
+        .unwrap();
     let plain = golden::expect("plain-v10");
-    let twin = plain["entries"].as_array().unwrap().iter().find(|e| e["path"] == "Library/SMS/sms.db").unwrap();
+    let twin = plain["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|e| e["path"] == "Library/SMS/sms.db")
+        .unwrap();
     let (of_stored, of_plain) = (golden::bytes(&entry["digest"]), golden::bytes(&twin["digest"]));
     let mut index = fs::read(&path).unwrap();
     let at = index.windows(20).position(|window| window == of_stored).unwrap();
@@ -191,7 +241,12 @@ fn payloads_that_no_row_names_are_orphans() {
     fs::write(backup.path().join("00").join(stranger), "x").unwrap();
     fs::write(backup.path().join("00").join("readme.txt"), "x").unwrap();
     // A directory has no payload, so one with its id belongs to nobody.
-    let directory = archive.entry_at("HomeDomain", "Library").unwrap().unwrap().file_id.to_string();
+    let directory = archive
+        .entry_at("HomeDomain", "Library")
+        .unwrap()
+        .unwrap()
+        .file_id
+        .to_string();
     fs::write(backup.path().join(&directory), "x").unwrap();
     let report = verify(&archive, Level::Presence);
     let orphans: Vec<String> = report
@@ -211,10 +266,14 @@ fn a_database_shorter_than_its_header_says_is_cut() {
     let archive = unlocked(backup.path());
     let db = backup.path().join("real.db");
     let made = rusqlite::Connection::open(&db).unwrap();
-    made.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(20000));").unwrap();
+    made.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(20000));")
+        .unwrap();
     drop(made);
     let bytes = fs::read(&db).unwrap();
-    let file = archive.entry_at("AppDomain-com.example.app", "Documents/shrunk.sqlite").unwrap().unwrap();
+    let file = archive
+        .entry_at("AppDomain-com.example.app", "Documents/shrunk.sqlite")
+        .unwrap()
+        .unwrap();
     let payload = backup.path().join(file.file_id.folder()).join(file.file_id.to_string());
     for (len, expect) in [(bytes.len() - 1, "database_cut"), (bytes.len() + 1, "database_longer")] {
         let mut stored = bytes.clone();
@@ -252,7 +311,11 @@ fn a_check_can_be_stopped() {
     let mut seen = 0;
     let mut stop = |_: &Progress| {
         seen += 1;
-        if seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if seen == 3 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     };
     let stopped = archive.verify(&VerifyOptions::default(), &mut stop);
     assert!(matches!(stopped, Err(ArchiveError::Cancelled)));
@@ -263,16 +326,34 @@ fn a_report_is_one_flat_object() {
     let archive = unlocked(&golden::folder().join("synthetic/enc-v10"));
     let json = serde_json::to_value(verify(&archive, Level::Content)).unwrap();
     assert_eq!(json["damage"]["counts"]["missing_payload"], 1);
-    assert_eq!((json["protection"].as_str(), json["level"].as_str()), (Some("encrypted"), Some("content")));
-    let cut = json["damage"]["list"].as_array().unwrap().iter().find(|f| f["problem"] == "incomplete").unwrap();
-    assert_eq!((cut["stored"].as_u64(), cut["recorded"].as_u64()), (Some(512), Some(1000)));
-    let note = json["notes"]["list"].as_array().unwrap().iter().find(|f| f["note"] == "stray_bytes").unwrap();
+    assert_eq!(
+        (json["protection"].as_str(), json["level"].as_str()),
+        (Some("encrypted"), Some("content"))
+    );
+    let cut = json["damage"]["list"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|f| f["problem"] == "incomplete")
+        .unwrap();
+    assert_eq!(
+        (cut["stored"].as_u64(), cut["recorded"].as_u64()),
+        (Some(512), Some(1000))
+    );
+    let note = json["notes"]["list"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|f| f["note"] == "stray_bytes")
+        .unwrap();
     assert_eq!(note["count"], 5);
 }
 
 #[test]
 fn the_list_is_short_when_asked_for_and_the_count_is_not() {
     let archive = unlocked(&golden::folder().join("synthetic/enc-v10"));
-    let report = archive.verify(&VerifyOptions::default().listed(1), &mut Silent).unwrap();
+    let report = archive
+        .verify(&VerifyOptions::default().listed(1), &mut Silent)
+        .unwrap();
     assert_eq!((report.damage.list.len(), report.damage.total()), (1, 2));
 }

@@ -56,7 +56,10 @@ impl WrappedKey {
     #[must_use]
     pub fn parse(stored: &[u8]) -> Option<Self> {
         let (class, bytes) = stored.split_first_chunk::<4>()?;
-        Some(Self { class: u32::from_le_bytes(*class), bytes: bytes.try_into().ok()? })
+        Some(Self {
+            class: u32::from_le_bytes(*class),
+            bytes: bytes.try_into().ok()?,
+        })
     }
 
     /// The class prefix as stored. Only the low four bits name a class.
@@ -114,7 +117,12 @@ mod tests {
         for case in vectors["aes_key_wrap"].as_array().unwrap() {
             let kek = Key::from(<[u8; 32]>::try_from(bytes(&case["kek"])).unwrap());
             let key = Unwrapper::new(&kek).unwrap(&bytes(&case["wrapped"]));
-            assert_eq!(key.map(|k| k.expose().to_vec()), golden::opt_bytes(&case["key"]), "{}", case["name"]);
+            assert_eq!(
+                key.map(|k| k.expose().to_vec()),
+                golden::opt_bytes(&case["key"]),
+                "{}",
+                case["name"]
+            );
         }
     }
 

@@ -50,8 +50,15 @@ pub(super) fn check(
     if computed != entry.file_id {
         problems.push(Problem::IdMismatch { computed });
     }
-    let mut check =
-        FileCheck { entry, stored_len: None, len: None, sha256: None, problems, read: false, digest_checked: false };
+    let mut check = FileCheck {
+        entry,
+        stored_len: None,
+        len: None,
+        sha256: None,
+        problems,
+        read: false,
+        digest_checked: false,
+    };
     if !matches!(check.entry.kind, Kind::File | Kind::Unknown) {
         return check;
     }
@@ -62,11 +69,10 @@ pub(super) fn check(
             false
         }
     };
-    if options.level >= Level::Presence && check_presence(archive, &mut check, options.level) {
-        if options.level >= Level::Content && key_is_usable {
-            let outcome = check_content(archive, &mut check, options.sha256, buffer, pulse);
-            check.problems.extend(outcome.err().map(problem_of));
-        }
+    let present = options.level >= Level::Presence && check_presence(archive, &mut check, options.level);
+    if present && options.level >= Level::Content && key_is_usable {
+        let outcome = check_content(archive, &mut check, options.sha256, buffer, pulse);
+        check.problems.extend(outcome.err().map(problem_of));
     }
     check
 }
@@ -83,7 +89,10 @@ fn problem_of(error: ArchiveError) -> Problem {
 /// Looks at the payload's length; whether there is a payload to read.
 fn check_presence(archive: &Archive, check: &mut FileCheck, level: Level) -> bool {
     let entry = &check.entry;
-    let stored = match archive.open_payload(&entry.file_id).and_then(|file| Ok(file.metadata()?.len())) {
+    let stored = match archive
+        .open_payload(&entry.file_id)
+        .and_then(|file| Ok(file.metadata()?.len()))
+    {
         Ok(stored) => stored,
         // Taken for an empty file, and noted where contents are read.
         Err(ArchiveError::MissingPayload { .. }) if entry.size == 0 => return level == Level::Content,
@@ -138,7 +147,9 @@ fn read_content(
 ) -> Result<(), ArchiveError> {
     let mut reader = archive.read_with(&check.entry, ReadOptions::default())?;
     check.len = Some(reader.len());
-    check.problems.extend(reader.notes().iter().copied().map(Problem::Payload));
+    check
+        .problems
+        .extend(reader.notes().iter().copied().map(Problem::Payload));
     check.problems.extend(database_problem(&mut reader)?);
     let mut content = sha256.then(Sha256::new);
     let mut digest = digest_mismatch.then(Sha1::new);
@@ -156,8 +167,15 @@ fn read_content(
     check.read = true;
     check.sha256 = content.map(|hash| hash.finalize().into());
     if let Some(hash) = digest {
-        let of_plaintext = check.entry.digest.is_some_and(|digest| hash.finalize().as_slice() == digest);
-        check.problems.push(if of_plaintext { Problem::DigestOfPlaintext } else { Problem::DigestMismatch });
+        let of_plaintext = check
+            .entry
+            .digest
+            .is_some_and(|digest| hash.finalize().as_slice() == digest);
+        check.problems.push(if of_plaintext {
+            Problem::DigestOfPlaintext
+        } else {
+            Problem::DigestMismatch
+        });
     }
     Ok(())
 }

@@ -45,7 +45,12 @@ pub struct VerifyOptions {
 
 impl Default for VerifyOptions {
     fn default() -> Self {
-        Self { level: Level::default(), threads: None, sha256: false, listed: 10_000 }
+        Self {
+            level: Level::default(),
+            threads: None,
+            sha256: false,
+            listed: 10_000,
+        }
     }
 }
 
@@ -139,7 +144,11 @@ impl Archive {
         };
         let cores = || thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = options.threads.unwrap_or_else(cores).clamp(1, 64);
-        let phase = if options.level == Level::Content { Phase::ReadingPayloads } else { Phase::ReadingIndex };
+        let phase = if options.level == Level::Content {
+            Phase::ReadingPayloads
+        } else {
+            Phase::ReadingIndex
+        };
         thread::scope(|scope| {
             let (sender, receiver) = mpsc::sync_channel(1024);
             for _ in 0..threads {
@@ -211,7 +220,9 @@ fn take(found: Found, report: &mut Report, whole: &mut whole::Whole, observer: &
         }
         Found::Index(error) => {
             report.index_complete = false;
-            report.add(Finding::of_backup(Problem::IndexDamaged { reason: report::chain(&error) }));
+            report.add(Finding::of_backup(Problem::IndexDamaged {
+                reason: report::chain(&error),
+            }));
         }
     }
 }

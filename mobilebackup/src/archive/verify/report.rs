@@ -186,27 +186,56 @@ pub struct Finding {
 
 impl Finding {
     pub(super) const fn of_backup(problem: Problem) -> Self {
-        Self { file_id: None, domain: None, path: None, problem }
+        Self {
+            file_id: None,
+            domain: None,
+            path: None,
+            problem,
+        }
     }
 
     pub(super) const fn of_payload(file_id: FileId, problem: Problem) -> Self {
-        Self { file_id: Some(file_id), domain: None, path: None, problem }
+        Self {
+            file_id: Some(file_id),
+            domain: None,
+            path: None,
+            problem,
+        }
     }
 
     pub(super) fn of_path(domain: &str, path: &str, problem: Problem) -> Self {
-        Self { file_id: None, domain: Some(domain.to_owned()), path: Some(path.to_owned()), problem }
+        Self {
+            file_id: None,
+            domain: Some(domain.to_owned()),
+            path: Some(path.to_owned()),
+            problem,
+        }
     }
 
     pub(super) fn of_entry(entry: &FileEntry, problem: Problem) -> Self {
-        Self { file_id: Some(entry.file_id), ..Self::of_path(&entry.domain, &entry.path, problem) }
+        Self {
+            file_id: Some(entry.file_id),
+            ..Self::of_path(&entry.domain, &entry.path, problem)
+        }
     }
 
     pub(super) fn of_skipped(row: SkippedRow) -> Self {
         let problem = match row.reason {
-            SkipReason::MissingColumn { column } => Problem::RowIncomplete { position: row.position, column },
-            reason => Problem::RowDamaged { position: row.position, reason: reason.to_string() },
+            SkipReason::MissingColumn { column } => Problem::RowIncomplete {
+                position: row.position,
+                column,
+            },
+            reason => Problem::RowDamaged {
+                position: row.position,
+                reason: reason.to_string(),
+            },
         };
-        Self { file_id: row.file_id, domain: row.domain.map(String::from), path: row.path.map(String::from), problem }
+        Self {
+            file_id: row.file_id,
+            domain: row.domain.map(String::from),
+            path: row.path.map(String::from),
+            problem,
+        }
     }
 }
 
@@ -304,7 +333,11 @@ impl Report {
     }
 
     pub(super) fn add(&mut self, finding: Finding) {
-        let findings = if finding.problem.is_damage() { &mut self.damage } else { &mut self.notes };
+        let findings = if finding.problem.is_damage() {
+            &mut self.damage
+        } else {
+            &mut self.notes
+        };
         let count = findings.counts.entry(finding.problem.name()).or_default();
         *count = count.saturating_add(1);
         if findings.list.len() < self.listed {

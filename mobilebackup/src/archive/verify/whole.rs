@@ -23,7 +23,8 @@ pub(super) struct Whole {
 
 impl Whole {
     pub(super) fn see(&mut self, entry: &FileEntry) {
-        self.ids.push((entry.file_id, matches!(entry.kind, Kind::File | Kind::Unknown)));
+        self.ids
+            .push((entry.file_id, matches!(entry.kind, Kind::File | Kind::Unknown)));
         if let Some(parent) = parent_of(&entry.path) {
             self.parents.insert(FileId::of(&entry.domain, parent));
         }
@@ -92,7 +93,9 @@ impl Whole {
     }
 
     fn compare_older_index(&self, folder: &Path, report: &mut Report) {
-        let Ok(bytes) = fs::read(folder.join("Manifest.mbdx")) else { return };
+        let Ok(bytes) = fs::read(folder.join("Manifest.mbdx")) else {
+            return;
+        };
         match read_mbdx(&bytes) {
             Ok(records) => {
                 let listed: HashSet<FileId> = records.iter().map(|record| record.file_id).collect();
