@@ -14,7 +14,7 @@ pub(super) async fn write(afc: &Afc, applications: &Value) -> Result<(), AfcErro
     {
         return Err(error);
     }
-    let mut file = afc.open(FILE, OpenMode::ReadWriteTruncate).await?;
+    let mut file = afc.open(FILE, OpenMode::WriteRead).await?;
     let written = file.write(plist::to_xml(applications).into()).await;
     let closed = file.close().await;
     written.and(closed)

@@ -52,13 +52,34 @@ impl<'a> Backup<'a> {
         if let Some(source) = source.filter(|source| *source != run.scope.target())
             && super::run::status_of(&run.worker, source).await.is_none()
         {
-            return Err(BackupError::NoBackup { device: source.to_owned(), why: "Status.plist is missing" });
+            return Err(BackupError::NoBackup {
+                device: source.to_owned(),
+                why: "Status.plist is missing",
+            });
         }
         let facts = Facts::ask(self.paired).await?;
         let encrypted = super::password::will_encrypt(self.paired).await?;
-        let frame = Frame { lock: true, prepare: Prepare::InfoPlist(&facts) };
-        let outcome = run.exchange(&Request::Backup { force_full: options.full }, frame).await?;
-        let device_name = facts.values.get("DeviceName").and_then(|name| name.as_string()).map(str::to_owned);
-        Ok(BackupReport { outcome, encrypted, device_name })
+        let frame = Frame {
+            lock: true,
+            prepare: Prepare::InfoPlist(&facts),
+        };
+        let outcome = run
+            .exchange(
+                &Request::Backup {
+                    force_full: options.full,
+                },
+                frame,
+            )
+            .await?;
+        let device_name = facts
+            .values
+            .get("DeviceName")
+            .and_then(|name| name.as_string())
+            .map(str::to_owned);
+        Ok(BackupReport {
+            outcome,
+            encrypted,
+            device_name,
+        })
     }
 }

@@ -70,7 +70,7 @@ async fn work(
                     tracing::warn!(%error, "the notification service is gone");
                     return;
                 }
-                drop(done.send(()));
+                let _ = done.send(());
             }
             name = proxy.next(), if listening => {
                 let name = name.unwrap_or_else(|error| {
@@ -107,11 +107,19 @@ impl Lock {
         match Self::lock(afc, notifier).await {
             Ok(lock) => {
                 notifier.post(names::SYNC_DID_START).await;
-                Ok(Self { lock: Some(lock), announced: true })
+                Ok(Self {
+                    lock: Some(lock),
+                    announced: true,
+                })
             }
             Err(error @ SyncLockError::Afc(_)) if !required => {
-                observer.on_notice(&Notice::NoLock { reason: error.to_string() });
-                Ok(Self { lock: None, announced: true })
+                observer.on_notice(&Notice::NoLock {
+                    reason: error.to_string(),
+                });
+                Ok(Self {
+                    lock: None,
+                    announced: true,
+                })
             }
             Err(error) => {
                 notifier.post(names::SYNC_DID_FINISH).await;

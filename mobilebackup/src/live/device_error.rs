@@ -72,7 +72,13 @@ impl DeviceError {
         let text = description.as_deref().unwrap_or_default();
         let underlying = underlying(text, code);
         let kind = kind(code, text, &underlying);
-        Self { code, description, underlying, kind, space }
+        Self {
+            code,
+            description,
+            underlying,
+            kind,
+            space,
+        }
     }
 
     /// What a person can do about it.
@@ -86,7 +92,9 @@ impl DeviceError {
             DeviceErrorKind::HostRefused => "check that the backup folder is writable",
             DeviceErrorKind::InputOutput => "check the disk and the permissions of the backup folder",
             DeviceErrorKind::RestorePending => "restart the device, then restore again",
-            DeviceErrorKind::Unreadable => "unlock the device and try again; if it stays, pair it again while it is unlocked",
+            DeviceErrorKind::Unreadable => {
+                "unlock the device and try again; if it stays, pair it again while it is unlocked"
+            }
             DeviceErrorKind::FilesFailed => {
                 "restart the device, make sure it has at least 500 MB of free space, and try again"
             }
@@ -134,7 +142,11 @@ impl fmt::Display for DeviceError {
 }
 
 fn kind(code: Option<i64>, text: &str, underlying: &[(String, i64)]) -> DeviceErrorKind {
-    let beneath = |wanted| underlying.iter().any(|(domain, code)| domain == "MBErrorDomain" && *code == wanted);
+    let beneath = |wanted| {
+        underlying
+            .iter()
+            .any(|(domain, code)| domain == "MBErrorDomain" && *code == wanted)
+    };
     match code {
         Some(1) if text.contains("keychain") => DeviceErrorKind::Keychain,
         Some(1) if text.contains("WillEncrypt") || beneath(22) => DeviceErrorKind::ForbiddenByPolicy,
@@ -159,12 +171,16 @@ fn kind(code: Option<i64>, text: &str, underlying: &[(String, i64)]) -> DeviceEr
 fn underlying(text: &str, code: Option<i64>) -> Vec<(String, i64)> {
     let named = text.split('(').skip(1).filter_map(|part| {
         let (domain, number) = part.split_once(')')?.0.split_once('/')?;
-        let plain = !domain.is_empty() && domain.len() <= 100 && domain.chars().all(|c| c.is_ascii_alphanumeric() || c == '.');
+        let plain =
+            !domain.is_empty() && domain.len() <= 100 && domain.chars().all(|c| c.is_ascii_alphanumeric() || c == '.');
         plain.then_some(())?;
         Some((domain.to_owned(), number.parse().ok()?))
     });
     let mut named: Vec<(String, i64)> = named.take(9).collect();
-    if named.first().is_some_and(|(domain, number)| domain == "MBErrorDomain" && Some(*number) == code) {
+    if named
+        .first()
+        .is_some_and(|(domain, number)| domain == "MBErrorDomain" && Some(*number) == code)
+    {
         named.remove(0);
     }
     named.truncate(8);
@@ -181,11 +197,20 @@ mod tests {
 
     #[test]
     fn recorded_final_responses_are_understood() {
-        assert_eq!(error(208, "Device locked (MBErrorDomain/208)").kind, DeviceErrorKind::Locked);
+        assert_eq!(
+            error(208, "Device locked (MBErrorDomain/208)").kind,
+            DeviceErrorKind::Locked
+        );
         let full = "Insufficient free disk space on drive to back up (MBErrorDomain/105)";
         assert_eq!(error(105, full).kind, DeviceErrorKind::HostFull);
-        assert_eq!(error(205, "Domain name cannot contain a slash (MBErrorDomain/205)").kind, DeviceErrorKind::BackupInvalid);
-        assert_eq!(error(1, "Error copying keychain data (MBErrorDomain/1)").kind, DeviceErrorKind::Keychain);
+        assert_eq!(
+            error(205, "Domain name cannot contain a slash (MBErrorDomain/205)").kind,
+            DeviceErrorKind::BackupInvalid
+        );
+        assert_eq!(
+            error(1, "Error copying keychain data (MBErrorDomain/1)").kind,
+            DeviceErrorKind::Keychain
+        );
         let policy = "Error setting WillEncrypt value in lockdown (MBErrorDomain/1). Underlying error: Not allowed (MBErrorDomain/22).";
         assert_eq!(error(1, policy).kind, DeviceErrorKind::ForbiddenByPolicy);
         assert_eq!(error(1, policy).underlying, [("MBErrorDomain".to_owned(), 22)]);
@@ -195,7 +220,15 @@ mod tests {
 
     #[test]
     fn odd_descriptions_are_taken_as_they_are() {
-        for text in ["(", "()", "(/)", "(a/b)", "(MBErrorDomain/99999999999999999999)", "((x/1))", &"(d/1)".repeat(50)] {
+        for text in [
+            "(",
+            "()",
+            "(/)",
+            "(a/b)",
+            "(MBErrorDomain/99999999999999999999)",
+            "((x/1))",
+            &"(d/1)".repeat(50),
+        ] {
             assert!(error(205, text).underlying.len() <= 8, "{text}");
         }
     }

@@ -86,7 +86,11 @@ impl Engine<'_> {
     }
 
     pub(super) fn phase(&mut self, phase: Phase) {
-        self.progress.phase = if self.state.cancelled.is_some() { Phase::Cancelling } else { phase };
+        self.progress.phase = if self.state.cancelled.is_some() {
+            Phase::Cancelling
+        } else {
+            phase
+        };
         self.tick();
     }
 
@@ -111,7 +115,10 @@ impl Engine<'_> {
                 Event::Response(response) => return Ok(response),
                 event => {
                     let message = WireError::excerpt(&format!("{event:?}"));
-                    return Err(self.broken(DeviceLinkError::Unexpected { message, phase: self.connection.phase() }));
+                    return Err(self.broken(DeviceLinkError::Unexpected {
+                        message,
+                        phase: self.connection.phase(),
+                    }));
                 }
             }
         }
@@ -155,7 +162,9 @@ impl Engine<'_> {
             | Message::MoveItems { .. }
             | Message::CopyItem { .. }) => self.by_folder(message).await?,
             other => {
-                self.say(Notice::UnknownMessage { name: WireError::excerpt(other.name()) });
+                self.say(Notice::UnknownMessage {
+                    name: WireError::excerpt(other.name()),
+                });
                 Status::failed(status::OTHER, "Operation not supported")
             }
         };
@@ -168,14 +177,17 @@ impl Engine<'_> {
         }
         self.connection.respond(status).map_err(|error| self.broken(error))?;
         if let Some(cancelled) = &mut self.state.cancelled {
-            cancelled.give_up.get_or_insert_with(|| unwind());
+            cancelled.give_up.get_or_insert_with(unwind);
         }
         self.phase(Phase::Waiting);
         Ok(())
     }
 
     async fn by_folder(&mut self, message: Message) -> Result<Status, BackupError> {
-        let arranging = matches!(message, Message::MoveItems { .. } | Message::RemoveItems { .. } | Message::CopyItem { .. });
+        let arranging = matches!(
+            message,
+            Message::MoveItems { .. } | Message::RemoveItems { .. } | Message::CopyItem { .. }
+        );
         if arranging {
             self.phase(Phase::Arranging);
         }
@@ -194,7 +206,10 @@ impl Engine<'_> {
             return Ok(status);
         }
         // Also a failure must carry a number here.
-        Ok(Status { detail: Detail::Integer(0), ..status })
+        Ok(Status {
+            detail: Detail::Integer(0),
+            ..status
+        })
     }
 
     async fn purge(&mut self, amount: u64, urgency: i64) -> Status {
@@ -217,9 +232,15 @@ impl Engine<'_> {
         self.phase(Phase::Sending);
         self.progress.file = paths.first().map(|path| WireError::excerpt(path));
         let stop = Arc::new(AtomicBool::new(false));
-        let (mut pieces, answer) = self.worker.send(paths, Arc::clone(&stop), self.common.exact_codes).await?;
+        let (mut pieces, answer) = self
+            .worker
+            .send(paths, Arc::clone(&stop), self.common.exact_codes)
+            .await?;
         while let Some(piece) = pieces.recv().await {
-            self.connection.send(&piece.encoded).await.map_err(|error| self.broken(error))?;
+            self.connection
+                .send(&piece.encoded)
+                .await
+                .map_err(|error| self.broken(error))?;
             self.progress.batch_bytes = self.progress.batch_bytes.saturating_add(piece.data);
             self.progress.bytes_sent = self.progress.bytes_sent.saturating_add(piece.data);
             self.progress.files_sent = self.progress.files_sent.saturating_add(piece.files);
@@ -318,13 +339,22 @@ impl Engine<'_> {
         }
         tracing::debug!(by_device, "cancelled");
         // Inside a transfer, and while an answer is owed, the device is not kept waiting for its answer first.
-        let idle = matches!(self.connection.phase(), LinkPhase::FirstMessage | LinkPhase::Exchange | LinkPhase::AfterDownload);
-        self.state.cancelled = Some(Cancelled { by_device, give_up: idle.then(|| unwind()) });
+        let idle = matches!(
+            self.connection.phase(),
+            LinkPhase::FirstMessage | LinkPhase::Exchange | LinkPhase::AfterDownload
+        );
+        self.state.cancelled = Some(Cancelled {
+            by_device,
+            give_up: idle.then(unwind),
+        });
         self.progress.phase = Phase::Cancelling;
     }
 
     fn broken(&self, source: DeviceLinkError) -> BackupError {
-        BackupError::DeviceLink { file: self.progress.file.clone(), source }
+        BackupError::DeviceLink {
+            file: self.progress.file.clone(),
+            source,
+        }
     }
 }
 

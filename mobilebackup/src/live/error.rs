@@ -113,7 +113,9 @@ impl BackupError {
             Self::Device(error) => error.remedy(),
             Self::DeviceLink { source, .. } => match source {
                 DeviceLinkError::TimedOut { .. } => "unlock the device, check the cable, and try again",
-                DeviceLinkError::Closed { .. } | DeviceLinkError::Io { .. } => "check the cable or the network, and try again",
+                DeviceLinkError::Closed { .. } | DeviceLinkError::Io { .. } => {
+                    "check the cable or the network, and try again"
+                }
                 DeviceLinkError::Disconnected { .. } => "try again; if it stays, restart the device",
                 _ => "try again; if it stays, report it with a trace log",
             },
@@ -122,7 +124,9 @@ impl BackupError {
             Self::Afc(_) => "unlock the device and try again",
             Self::Lock(SyncLockError::Held { .. }) => "end the other sync or backup of this device, then try again",
             Self::Lock(_) => "restart the device and try again",
-            Self::Folder(_) | Self::Incomplete { .. } => "check the disk, its free space and the permissions of the backup folder",
+            Self::Folder(_) | Self::Incomplete { .. } => {
+                "check the disk, its free space and the permissions of the backup folder"
+            }
             Self::NotFinished { .. } => "run the backup again",
             Self::NoBackup { .. } => "choose a folder that holds a complete backup, or make one",
             Self::PasswordNeeded | Self::EmptyPassword => "give the backup's password",
@@ -147,5 +151,6 @@ impl BackupError {
 }
 
 fn during(file: Option<&str>) -> String {
-    file.map(|file| format!(" while `{}` was under way", cabled_wire::WireError::excerpt(file))).unwrap_or_default()
+    file.map(|file| format!(" while `{}` was under way", cabled_wire::WireError::excerpt(file)))
+        .unwrap_or_default()
 }

@@ -34,7 +34,10 @@ pub(super) struct Incoming {
 enum File {
     #[default]
     None,
-    Open { path: String, upload: Box<dyn Upload> },
+    Open {
+        path: String,
+        upload: Box<dyn Upload>,
+    },
     /// Not stored: its data is thrown away until it ends.
     Skipped,
 }
@@ -65,7 +68,11 @@ impl Incoming {
                 self.file = File::None;
                 let device_path = std::mem::take(&mut self.device_path);
                 tracing::warn!(code, "the device could not send a file");
-                self.say(Notice::DeviceFile { device_path, code, text });
+                self.say(Notice::DeviceFile {
+                    device_path,
+                    code,
+                    text,
+                });
             }
             // An aborted batch leaves its last file incomplete: dropped, it leaves nothing.
             _ => self.file = File::None,
@@ -85,11 +92,17 @@ impl Incoming {
                 Status::failed(status::NO_SPACE, "No space left on device")
             }
             Ok(()) => Status::of_files(
-                failures.into_iter().map(|(path, (code, text))| FileFailure { path, code, text }).collect(),
+                failures
+                    .into_iter()
+                    .map(|(path, (code, text))| FileFailure { path, code, text })
+                    .collect(),
             ),
         };
         self.full = false;
-        Received { status, notices: std::mem::take(&mut self.notices) }
+        Received {
+            status,
+            notices: std::mem::take(&mut self.notices),
+        }
     }
 
     /// How many files of this run are not stored, and the first of them.

@@ -60,9 +60,15 @@ impl Facts {
     pub(super) async fn ask(paired: &Paired) -> Result<Self, cabled_lockdown::Error> {
         let mut session = paired.session().await?;
         let facts = async {
-            let values = session.get_value(None, None).await?.and_then(Value::into_dictionary).unwrap_or_default();
+            let values = session
+                .get_value(None, None)
+                .await?
+                .and_then(Value::into_dictionary)
+                .unwrap_or_default();
             let itunes = session.get_value(Some("com.apple.iTunes"), None).await?;
-            let min_itunes = session.get_value(Some("com.apple.mobile.iTunes"), Some("MinITunesVersion")).await?;
+            let min_itunes = session
+                .get_value(Some("com.apple.mobile.iTunes"), Some("MinITunesVersion"))
+                .await?;
             Ok(Self {
                 values,
                 itunes: itunes.and_then(Value::into_dictionary).unwrap_or_default(),
@@ -82,7 +88,10 @@ pub(super) async fn gather(paired: &Paired, afc: &Afc, udid: &str, facts: &Facts
     let (applications, installed) = apps(paired, &mut notices).await;
     info.insert("Applications".to_owned(), Value::Dictionary(applications));
     info.insert("Installed Applications".to_owned(), Value::Array(installed));
-    info.insert("iTunes Files".to_owned(), Value::Dictionary(itunes_files(afc, &mut notices).await));
+    info.insert(
+        "iTunes Files".to_owned(),
+        Value::Dictionary(itunes_files(afc, &mut notices).await),
+    );
     if let Some(books) = file(afc, "/Books/iBooksData2.plist", "iBooks Data 2", &mut notices).await {
         info.insert("iBooks Data 2".to_owned(), Value::Data(books));
     }
@@ -130,9 +139,13 @@ async fn apps(paired: &Paired, notices: &mut Vec<Notice>) -> (Dictionary, Vec<Va
         let mut browse = proxy.browse("User", &attributes).await?;
         while let Some(chunk) = browse.next().await? {
             for app in chunk {
-                let Ok(id) = app.text("CFBundleIdentifier") else { continue };
+                let Ok(id) = app.text("CFBundleIdentifier") else {
+                    continue;
+                };
                 installed.push(Value::from(id));
-                let (Ok(sinf), Ok(metadata)) = (app.data("ApplicationSINF"), app.data("iTunesMetadata")) else { continue };
+                let (Ok(sinf), Ok(metadata)) = (app.data("ApplicationSINF"), app.data("iTunesMetadata")) else {
+                    continue;
+                };
                 total = total.saturating_add(sinf.len()).saturating_add(metadata.len());
                 if total > MAX_APPS {
                     continue;
@@ -150,7 +163,10 @@ async fn apps(paired: &Paired, notices: &mut Vec<Notice>) -> (Dictionary, Vec<Va
         lack("Applications", error.to_string());
     }
     if total > MAX_APPS {
-        lack("Applications", format!("receipts and metadata are more than {MAX_APPS} bytes"));
+        lack(
+            "Applications",
+            format!("receipts and metadata are more than {MAX_APPS} bytes"),
+        );
     }
     if !applications.is_empty() {
         icons(paired, &mut applications, total, &mut lack).await;
@@ -201,7 +217,10 @@ async fn file(afc: &Afc, path: &str, part: &'static str, notices: &mut Vec<Notic
         Ok(data) => Some(data.to_vec()),
         Err(error) if error.is_not_found() => None,
         Err(error) => {
-            notices.push(Notice::InfoPlist { part, reason: error.to_string() });
+            notices.push(Notice::InfoPlist {
+                part,
+                reason: error.to_string(),
+            });
             None
         }
     }
@@ -231,7 +250,10 @@ mod tests {
         assert_eq!(info.text("iTunes Version"), Ok("10.0.1"));
         assert!(matches!(info.get("Last Backup Date"), Some(Value::Date(_))));
         let guid = info.text("GUID").unwrap();
-        assert!(guid.len() == 32 && guid.chars().all(|c| c.is_ascii_digit() || c.is_ascii_uppercase()), "{guid}");
+        assert!(
+            guid.len() == 32 && guid.chars().all(|c| c.is_ascii_digit() || c.is_ascii_uppercase()),
+            "{guid}"
+        );
         for absent in ["MEID", "IMEI", "ICCID", "Phone Number"] {
             assert!(!info.contains_key(absent), "{absent}");
         }

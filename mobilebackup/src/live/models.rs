@@ -2,7 +2,10 @@
 
 /// The name that people know a `ProductType` by.
 pub(super) fn marketing_name(product_type: &str) -> Option<&'static str> {
-    MODELS.iter().find(|(product, _)| *product == product_type).map(|(_, name)| *name)
+    MODELS
+        .iter()
+        .find(|(product, _)| *product == product_type)
+        .map(|(_, name)| *name)
 }
 
 const MODELS: [(&str, &str); 62] = [

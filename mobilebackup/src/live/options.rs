@@ -18,7 +18,12 @@ pub(crate) struct Common {
 
 impl Default for Common {
     fn default() -> Self {
-        Self { deadlines: Deadlines::default(), free_space: None, require_lock: true, exact_codes: false }
+        Self {
+            deadlines: Deadlines::default(),
+            free_space: None,
+            require_lock: true,
+            exact_codes: false,
+        }
     }
 }
 

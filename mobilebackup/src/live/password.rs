@@ -24,7 +24,9 @@ pub struct ChangePassword<'a> {
 /// # Errors
 /// [`BackupError::Lockdown`].
 pub async fn will_encrypt(paired: &Paired) -> Result<bool, BackupError> {
-    let value = paired.get_value(Some("com.apple.mobile.backup"), Some("WillEncrypt")).await?;
+    let value = paired
+        .get_value(Some("com.apple.mobile.backup"), Some("WillEncrypt"))
+        .await?;
     Ok(matches!(value, Some(Value::Boolean(true))))
 }
 
@@ -56,7 +58,11 @@ impl<'a> ChangePassword<'a> {
             PasswordChange::Change { old, new } => (Some(old), Some(new)),
             PasswordChange::Disable { old } => (Some(old), None),
         };
-        if [old, new].into_iter().flatten().any(|password| password.expose().is_empty()) {
+        if [old, new]
+            .into_iter()
+            .flatten()
+            .any(|password| password.expose().is_empty())
+        {
             return Err(BackupError::EmptyPassword);
         }
         match (will_encrypt(self.paired).await?, old.is_some()) {
@@ -66,7 +72,10 @@ impl<'a> ChangePassword<'a> {
         }
         let wanted = new.is_some();
         let run = Run::open(self.paired, folder, None, Purpose::Other, &options.common, observer).await?;
-        let frame = Frame { lock: false, prepare: Prepare::Nothing };
+        let frame = Frame {
+            lock: false,
+            prepare: Prepare::Nothing,
+        };
         let outcome = run.exchange(&Request::ChangePassword { old, new }, frame).await?;
         self.verify(wanted).await?;
         Ok(outcome)

@@ -9,13 +9,26 @@ use super::options::RestoreOptions;
 /// A request, with the identifiers that the device puts in front of its paths.
 #[derive(Clone, Debug)]
 pub(crate) enum Request<'a> {
-    Backup { force_full: bool },
-    Restore { options: &'a RestoreOptions },
+    Backup {
+        force_full: bool,
+    },
+    Restore {
+        options: &'a RestoreOptions,
+    },
     Info,
     List,
-    Unback { password: Option<&'a SecretString> },
-    Extract { domain: &'a str, path: &'a str, password: Option<&'a SecretString> },
-    ChangePassword { old: Option<&'a SecretString>, new: Option<&'a SecretString> },
+    Unback {
+        password: Option<&'a SecretString>,
+    },
+    Extract {
+        domain: &'a str,
+        path: &'a str,
+        password: Option<&'a SecretString>,
+    },
+    ChangePassword {
+        old: Option<&'a SecretString>,
+        new: Option<&'a SecretString>,
+    },
     EraseDevice,
 }
 
@@ -86,7 +99,10 @@ mod tests {
     fn a_restore_says_all_five_options_and_the_password_inside_them() {
         let options = RestoreOptions::default().password("secret");
         let dict = Request::Restore { options: &options }.to_dictionary("T", "S");
-        assert_eq!((dict.text("TargetIdentifier"), dict.text("SourceIdentifier")), (Ok("T"), Ok("S")));
+        assert_eq!(
+            (dict.text("TargetIdentifier"), dict.text("SourceIdentifier")),
+            (Ok("T"), Ok("S"))
+        );
         let options = dict.dict("Options").unwrap();
         let wanted = [
             ("RestoreSystemFiles", false),
@@ -105,7 +121,11 @@ mod tests {
     #[test]
     fn an_absent_password_is_no_key_at_all() {
         let new = SecretString::from("new");
-        let dict = Request::ChangePassword { old: None, new: Some(&new) }.to_dictionary("T", "T");
+        let dict = Request::ChangePassword {
+            old: None,
+            new: Some(&new),
+        }
+        .to_dictionary("T", "T");
         let mut keys: Vec<_> = dict.keys().map(String::as_str).collect();
         keys.sort_unstable();
         assert_eq!(keys, ["MessageName", "NewPassword", "TargetIdentifier"]);

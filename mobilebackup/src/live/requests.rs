@@ -70,7 +70,11 @@ pub struct Extract<'a> {
 impl<'a> Extract<'a> {
     /// Nothing is sent yet.
     pub fn new(paired: &'a Paired, domain: impl Into<String>, path: impl Into<String>) -> Self {
-        Self { paired, domain: domain.into(), path: path.into() }
+        Self {
+            paired,
+            domain: domain.into(),
+            path: path.into(),
+        }
     }
 
     /// Makes the request. Dropping the future cuts the link.
@@ -84,7 +88,11 @@ impl<'a> Extract<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Outcome, BackupError> {
         let password = options.password.as_ref();
-        let extract = Request::Extract { domain: &self.domain, path: &self.path, password };
+        let extract = Request::Extract {
+            domain: &self.domain,
+            path: &self.path,
+            password,
+        };
         request(self.paired, &options, &extract, folder, observer).await
     }
 }
@@ -96,6 +104,21 @@ async fn request(
     folder: &mut dyn BackupFolder,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, BackupError> {
-    let run = Run::open(paired, folder, options.source.as_deref(), Purpose::Other, &options.common, observer).await?;
-    run.exchange(request, Frame { lock: false, prepare: Prepare::Nothing }).await
+    let run = Run::open(
+        paired,
+        folder,
+        options.source.as_deref(),
+        Purpose::Other,
+        &options.common,
+        observer,
+    )
+    .await?;
+    run.exchange(
+        request,
+        Frame {
+            lock: false,
+            prepare: Prepare::Nothing,
+        },
+    )
+    .await
 }

@@ -55,10 +55,20 @@ impl<'a> Restore<'a> {
         observer: &mut dyn Observer,
     ) -> Result<RestoreReport, BackupError> {
         let common = options.common.clone();
-        let run = Run::open(self.paired, folder, options.source.as_deref(), Purpose::Restore, &common, observer).await?;
+        let run = Run::open(
+            self.paired,
+            folder,
+            options.source.as_deref(),
+            Purpose::Restore,
+            &common,
+            observer,
+        )
+        .await?;
         let source = run.scope.source().to_owned();
         let manifest = manifest_of(&run.worker, &source).await?;
-        let info = dictionary(&run.worker, format!("{source}/Info.plist")).await?.unwrap_or_default();
+        let info = dictionary(&run.worker, format!("{source}/Info.plist"))
+            .await?
+            .unwrap_or_default();
         let encrypted = manifest.opt_boolean("IsEncrypted").ok().flatten().unwrap_or(false);
         match (&options.password, encrypted) {
             (None, true) => return Err(BackupError::PasswordNeeded),
@@ -67,13 +77,22 @@ impl<'a> Restore<'a> {
             _ => {}
         }
         self.check_device(&options, &manifest, &info).await?;
-        let list = info.get("Applications").filter(|list| list.as_dictionary().is_some_and(|list| !list.is_empty()));
+        let list = info
+            .get("Applications")
+            .filter(|list| list.as_dictionary().is_some_and(|list| !list.is_empty()));
         let list = list.filter(|_| options.applications).cloned();
         let applications = list.as_ref().and_then(Value::as_dictionary).map_or(0, Dictionary::len);
         drop((info, manifest));
-        let frame = Frame { lock: true, prepare: Prepare::Applications(list) };
+        let frame = Frame {
+            lock: true,
+            prepare: Prepare::Applications(list),
+        };
         let outcome = run.exchange(&Request::Restore { options: &options }, frame).await?;
-        Ok(RestoreReport { outcome, encrypted, applications })
+        Ok(RestoreReport {
+            outcome,
+            encrypted,
+            applications,
+        })
     }
 
     async fn check_device(
@@ -92,12 +111,17 @@ impl<'a> Restore<'a> {
         }
         let device = version?.and_then(Value::into_string);
         let lockdown = manifest.opt_dict("Lockdown").ok().flatten();
-        let recorded = lockdown.and_then(|lockdown| lockdown.get("ProductVersion")).or_else(|| info.get("Product Version"));
+        let recorded = lockdown
+            .and_then(|lockdown| lockdown.get("ProductVersion"))
+            .or_else(|| info.get("Product Version"));
         if let (Some(device), Some(backup)) = (device, recorded.and_then(Value::as_string))
             && !options.allow_newer
             && is_newer(backup, &device)
         {
-            return Err(BackupError::NewerBackup { backup: backup.to_owned(), device });
+            return Err(BackupError::NewerBackup {
+                backup: backup.to_owned(),
+                device,
+            });
         }
         Ok(())
     }
@@ -105,7 +129,10 @@ impl<'a> Restore<'a> {
 
 /// Is the backup one that can be restored? Spec 9.2.
 async fn manifest_of(worker: &Worker, source: &str) -> Result<Dictionary, BackupError> {
-    let no_backup = |why| BackupError::NoBackup { device: source.to_owned(), why };
+    let no_backup = |why| BackupError::NoBackup {
+        device: source.to_owned(),
+        why,
+    };
     match status_of(worker, source).await {
         Some(SnapshotState::Finished) => {}
         Some(_) => return Err(no_backup("its last run did not finish")),
@@ -114,7 +141,11 @@ async fn manifest_of(worker: &Worker, source: &str) -> Result<Dictionary, Backup
     let manifest = dictionary(worker, format!("{source}/Manifest.plist")).await?;
     let manifest = manifest.ok_or_else(|| no_backup("Manifest.plist is missing or damaged"))?;
     for index in ["Manifest.db", "Manifest.mbdb"] {
-        if worker.read(format!("{source}/{index}"), 1).await.is_ok_and(|first| !first.is_empty()) {
+        if worker
+            .read(format!("{source}/{index}"), 1)
+            .await
+            .is_ok_and(|first| !first.is_empty())
+        {
             return Ok(manifest);
         }
     }

@@ -50,7 +50,9 @@ pub struct Outcome {
 impl Outcome {
     /// Files of the device that it could not read and that are not in the backup.
     pub fn unreadable_files(&self) -> impl Iterator<Item = &Notice> {
-        self.notices.iter().filter(|notice| matches!(notice, Notice::DeviceFile { .. }))
+        self.notices
+            .iter()
+            .filter(|notice| matches!(notice, Notice::DeviceFile { .. }))
     }
 }
 
@@ -94,13 +96,30 @@ impl<'a> Run<'a> {
         let target = identify(paired).await?;
         let scope = Scope::new(&target, source.unwrap_or(&target), purpose)?;
         let worker = Worker::spawn(folder, scope.clone()).await?;
-        Ok(Self { paired, common, observer, scope, worker, started })
+        Ok(Self {
+            paired,
+            common,
+            observer,
+            scope,
+            worker,
+            started,
+        })
     }
 
     /// Runs the request in its frame.
     pub(super) async fn exchange(self, request: &Request<'_>, frame: Frame<'_>) -> Result<Outcome, BackupError> {
-        let Self { paired, common, observer, scope, worker, started } = self;
-        let progress = Progress { phase: Phase::Connecting, ..Progress::default() };
+        let Self {
+            paired,
+            common,
+            observer,
+            scope,
+            worker,
+            started,
+        } = self;
+        let progress = Progress {
+            phase: Phase::Connecting,
+            ..Progress::default()
+        };
         let _ = observer.on_progress(&progress);
         let (notifier, notifications) = Notifier::start(paired).await?;
         let afc = match frame.lock {
@@ -110,16 +129,29 @@ impl<'a> Run<'a> {
         // With the escrow bag, whatever the device's state: it may lock in the middle of the run.
         let stream = paired.start_service(SERVICE, Escrow::Always).await?;
         let link_options = ExchangeOptions::default().with_deadlines(common.deadlines);
-        let connection = Connection::open(stream, link_options).await.map_err(|source| BackupError::DeviceLink { file: None, source })?;
+        let connection = Connection::open(stream, link_options)
+            .await
+            .map_err(|source| BackupError::DeviceLink { file: None, source })?;
         let hello = connection.hello();
         let lock = match &afc {
             Some(afc) => Some(Lock::take(afc, &notifier, common.require_lock, observer).await?),
             None => None,
         };
         let (notifications, notices, state) = (Some(notifications), Vec::new(), State::default());
-        let mut engine = Engine { connection, worker, notifications, observer, progress, common, notices, state };
+        let mut engine = Engine {
+            connection,
+            worker,
+            notifications,
+            observer,
+            progress,
+            common,
+            notices,
+            state,
+        };
         if let Some(hello) = hello.filter(|hello| hello.device_link.0 > 400) {
-            engine.say(Notice::NewerDeviceLink { major: hello.device_link.0 });
+            engine.say(Notice::NewerDeviceLink {
+                major: hello.device_link.0,
+            });
         }
         let result = drive(&mut engine, paired, afc.as_ref(), &scope, request, frame.prepare).await;
         engine.phase(Phase::Finishing);
@@ -127,8 +159,18 @@ impl<'a> Run<'a> {
         if let Some(lock) = lock {
             lock.release(&notifier).await;
         }
-        let Engine { connection, progress, notices, .. } = engine;
-        connection.disconnect(matches!(result, Err(BackupError::Cancelled | BackupError::CancelledOnDevice)).then(|| "Cancelled by user".to_owned())).await;
+        let Engine {
+            connection,
+            progress,
+            notices,
+            ..
+        } = engine;
+        connection
+            .disconnect(
+                matches!(result, Err(BackupError::Cancelled | BackupError::CancelledOnDevice))
+                    .then(|| "Cancelled by user".to_owned()),
+            )
+            .await;
         drop((afc, notifier));
         let response = result?;
         Ok(Outcome {
@@ -140,7 +182,9 @@ impl<'a> Run<'a> {
             bytes_sent: progress.bytes_sent,
             notices,
             content: response.content,
-            elapsed: tokio::time::Instant::now().into_std().saturating_duration_since(started),
+            elapsed: tokio::time::Instant::now()
+                .into_std()
+                .saturating_duration_since(started),
         })
     }
 }
@@ -160,7 +204,10 @@ async fn drive(
         (Prepare::InfoPlist(facts), Some(afc)) => {
             let (info, notices) = super::info_plist::gather(paired, afc, scope.target(), facts).await;
             notices.into_iter().for_each(|notice| engine.say(notice));
-            engine.worker.write(format!("{}/Info.plist", scope.target()), info.into()).await?;
+            engine
+                .worker
+                .write(format!("{}/Info.plist", scope.target()), info.into())
+                .await?;
         }
         (Prepare::Applications(Some(list)), Some(afc)) => {
             super::applications::write(afc, &list).await?;

@@ -37,13 +37,30 @@ pub(super) enum Op {
     /// The upload is over: what became of it?
     EndReceive(oneshot::Sender<Received>),
     /// Encode these files.
-    Send { paths: Vec<String>, pieces: mpsc::Sender<Piece>, stop: Arc<AtomicBool>, exact_codes: bool, done: oneshot::Sender<Answer> },
+    Send {
+        paths: Vec<String>,
+        pieces: mpsc::Sender<Piece>,
+        stop: Arc<AtomicBool>,
+        exact_codes: bool,
+        done: oneshot::Sender<Answer>,
+    },
     /// Any other request of the device that the folder answers.
-    Answer { message: Message, answer: oneshot::Sender<Answer> },
+    Answer {
+        message: Message,
+        answer: oneshot::Sender<Answer>,
+    },
     /// Read a file of our own into memory, up to a limit.
-    Read { path: String, limit: usize, data: oneshot::Sender<Result<Vec<u8>, FolderError>> },
+    Read {
+        path: String,
+        limit: usize,
+        data: oneshot::Sender<Result<Vec<u8>, FolderError>>,
+    },
     /// Write a file of our own.
-    Write { path: String, data: Bytes, done: oneshot::Sender<Result<(), FolderError>> },
+    Write {
+        path: String,
+        data: Bytes,
+        done: oneshot::Sender<Result<(), FolderError>>,
+    },
     /// The end of a successful run: flush, and tell what is missing.
     Finish(oneshot::Sender<Result<Option<(u64, String)>, FolderError>>),
 }
@@ -80,7 +97,13 @@ impl Worker {
         drop(tokio::task::spawn_blocking(move || match opener() {
             Ok(run) => {
                 drop(opened.send(Ok(())));
-                Thread { run, scope, incoming: Incoming::default(), moved: false }.work(ops);
+                Thread {
+                    run,
+                    scope,
+                    incoming: Incoming::default(),
+                    moved: false,
+                }
+                .work(ops);
             }
             Err(error) => drop(opened.send(Err(error))),
         }));
@@ -109,7 +132,14 @@ impl Worker {
     ) -> Result<(mpsc::Receiver<Piece>, oneshot::Receiver<Answer>), BackupError> {
         let (pieces, receiver) = mpsc::channel(PIECES);
         let (done, answer) = oneshot::channel();
-        self.put(Op::Send { paths, pieces, stop, exact_codes, done }).await?;
+        self.put(Op::Send {
+            paths,
+            pieces,
+            stop,
+            exact_codes,
+            done,
+        })
+        .await?;
         Ok((receiver, answer))
     }
 
@@ -161,7 +191,13 @@ impl Thread {
                     let result = self.incoming.end(self.run.as_mut());
                     drop(received.send(result));
                 }
-                Op::Send { paths, pieces, stop, exact_codes, done } => {
+                Op::Send {
+                    paths,
+                    pieces,
+                    stop,
+                    exact_codes,
+                    done,
+                } => {
                     drop(done.send(self.send(&paths, &pieces, &stop, exact_codes)));
                 }
                 Op::Answer { message, answer } => drop(answer.send(self.answer(message))),
@@ -169,7 +205,11 @@ impl Thread {
                 Op::Write { path, data, done } => drop(done.send(self.write(&path, &data))),
                 Op::Finish(done) => {
                     let outstanding = self.incoming.outstanding();
-                    let flushed = if outstanding.is_none() { self.run.commit(CommitPoint::Finished) } else { Ok(()) };
+                    let flushed = if outstanding.is_none() {
+                        self.run.commit(CommitPoint::Finished)
+                    } else {
+                        Ok(())
+                    };
                     drop(done.send(flushed.map(|()| outstanding)));
                 }
             }
@@ -201,7 +241,11 @@ impl Thread {
             Err(error) if error.kind() == FolderErrorKind::NotFound => Vec::new(),
             other => other?,
         };
-        let entry = |kind, size, modified| ListedEntry { file_type: kind, size, modified };
+        let entry = |kind, size, modified| ListedEntry {
+            file_type: kind,
+            size,
+            modified,
+        };
         Ok(Status::ok_with(status::listing(listed.into_iter().map(|listed| {
             let kind = match listed.kind {
                 EntryKind::File => FileType::Regular,
@@ -236,12 +280,15 @@ impl Thread {
     fn removes(&mut self, paths: &[String], notices: &mut Vec<Notice>) -> Result<Status, FolderError> {
         let mut result = Ok(Status::ok());
         for path in paths {
-            if let Err(error) = self.scope.admit(path, Access::Remove).and_then(|path| self.run.remove(&path)) {
-                if let Err(earlier) = std::mem::replace(&mut result, Err(error))
-                    && notices.len() < MAX_FAILURES
-                {
-                    notices.push(notice("DLMessageRemoveItems", &earlier));
-                }
+            let removed = self
+                .scope
+                .admit(path, Access::Remove)
+                .and_then(|path| self.run.remove(&path));
+            let Err(error) = removed else { continue };
+            if let Err(earlier) = std::mem::replace(&mut result, Err(error))
+                && notices.len() < MAX_FAILURES
+            {
+                notices.push(notice("DLMessageRemoveItems", &earlier));
             }
         }
         self.run.commit(CommitPoint::Arranged)?;
@@ -262,7 +309,8 @@ impl Thread {
         let mut data = Vec::new();
         let limit = u64::try_from(limit).unwrap_or(u64::MAX);
         let mut file = self.run.download(&path)?.take(limit);
-        file.read_to_end(&mut data).map_err(FolderError::io("read", path.as_str()))?;
+        file.read_to_end(&mut data)
+            .map_err(FolderError::io("read", path.as_str()))?;
         Ok(data)
     }
 
@@ -274,7 +322,15 @@ impl Thread {
     }
 
     fn send(&mut self, paths: &[String], pieces: &mpsc::Sender<Piece>, stop: &AtomicBool, exact_codes: bool) -> Answer {
-        let mut outgoing = Outgoing { pieces, stop, exact_codes, out: BytesMut::new(), data: 0, files: 0, block: Vec::new() };
+        let mut outgoing = Outgoing {
+            pieces,
+            stop,
+            exact_codes,
+            out: BytesMut::new(),
+            data: 0,
+            files: 0,
+            block: Vec::new(),
+        };
         let (mut failures, mut notices) = (Vec::new(), Vec::new());
         for path in paths {
             if stop.load(Ordering::Relaxed) {
@@ -282,7 +338,11 @@ impl Thread {
             }
             let mut fail = |error: &FolderError| {
                 if failures.len() < MAX_FAILURES {
-                    failures.push(FileFailure { path: path.clone(), code: code(error), text: error.reason() });
+                    failures.push(FileFailure {
+                        path: path.clone(),
+                        code: code(error),
+                        text: error.reason(),
+                    });
                     // Missing files are an everyday answer, above all at the start of a first backup.
                     if error.kind() != FolderErrorKind::NotFound {
                         notices.push(notice("DLMessageDownloadFiles", error));
@@ -291,7 +351,10 @@ impl Thread {
             };
             // A name that cannot travel would end the batch: only the status can speak of it.
             if transfer::put_name(&mut outgoing.out, path).is_err() {
-                fail(&FolderError::Refused { path: String::new(), why: "a file name is empty or too long" });
+                fail(&FolderError::Refused {
+                    path: String::new(),
+                    why: "a file name is empty or too long",
+                });
                 continue;
             }
             let opened = self.scope.admit(path, Access::Read).and_then(|path| {
@@ -343,14 +406,21 @@ impl Outgoing<'_> {
             self.data = self.data.saturating_add(u64::try_from(read).unwrap_or(0));
             self.flush(PIECE);
             if self.stop.load(Ordering::Relaxed) {
-                return Err(FolderError::Refused { path: path.to_string(), why: "the run was cancelled" });
+                return Err(FolderError::Refused {
+                    path: path.to_string(),
+                    why: "the run was cancelled",
+                });
             }
         }
     }
 
     fn failure(&mut self, error: &FolderError) {
         let exact = u8::try_from(code(error).unsigned_abs()).unwrap_or(transfer::CODE_NO_ENTRY);
-        let byte = if self.exact_codes { exact } else { transfer::CODE_NO_ENTRY };
+        let byte = if self.exact_codes {
+            exact
+        } else {
+            transfer::CODE_NO_ENTRY
+        };
         transfer::put_failure(&mut self.out, byte, &error.reason());
         self.flush(PIECE);
     }
@@ -360,7 +430,11 @@ impl Outgoing<'_> {
         if self.out.len() <= above {
             return;
         }
-        let piece = Piece { encoded: self.out.split().freeze(), data: self.data, files: self.files };
+        let piece = Piece {
+            encoded: self.out.split().freeze(),
+            data: self.data,
+            files: self.files,
+        };
         (self.data, self.files) = (0, 0);
         if self.pieces.blocking_send(piece).is_err() {
             // Nobody takes the rest: the link is gone.
@@ -379,7 +453,9 @@ pub(super) fn code(error: &FolderError) -> i64 {
         FolderErrorKind::Link => status::LOOP,
         FolderErrorKind::Io => status::IO,
         FolderErrorKind::Full => status::NO_SPACE,
-        FolderErrorKind::Permission | FolderErrorKind::Refused | FolderErrorKind::Busy | FolderErrorKind::Other => status::OTHER,
+        FolderErrorKind::Permission | FolderErrorKind::Refused | FolderErrorKind::Busy | FolderErrorKind::Other => {
+            status::OTHER
+        }
     }
 }
 
@@ -391,12 +467,22 @@ pub(super) fn notice(message: &str, error: &FolderError) -> Notice {
     match error {
         FolderError::Refused { path, why } => {
             tracing::warn!(message, path, why, "refused a path of the device");
-            Notice::RefusedPath { message: message.to_owned(), path: path.clone(), why }
+            Notice::RefusedPath {
+                message: message.to_owned(),
+                path: path.clone(),
+                why,
+            }
         }
         FolderError::Io { path, op, source } => {
             tracing::warn!(message, op, error = %source, "the backup folder failed");
-            Notice::HostFile { path: path.clone(), reason: format!("cannot {op}: {source}") }
+            Notice::HostFile {
+                path: path.clone(),
+                reason: format!("cannot {op}: {source}"),
+            }
         }
-        FolderError::Busy { device } => Notice::HostFile { path: device.clone(), reason: error.to_string() },
+        FolderError::Busy { device } => Notice::HostFile {
+            path: device.clone(),
+            reason: error.to_string(),
+        },
     }
 }
