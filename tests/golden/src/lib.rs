@@ -14,7 +14,7 @@
 //! ```
 //!
 //! # How it fits together
-//! [`lines`] reads captures and built vectors alike, [`exchanges`] the daemon's recorded conversations, [`bytes`] and
+//! [`lines`] reads captures and built vectors alike, [`built`] the latter by name, [`exchanges`] the daemon's recorded conversations, [`bytes`] and
 //! [`json`] everything else; [`files`] lists a folder. Where each folder comes from is in its README.
 //!
 //! # Limits
@@ -36,7 +36,7 @@ mod exchange;
 mod line;
 
 pub use exchange::{Exchange, exchanges};
-pub use line::{Line, Side, captured, lines};
+pub use line::{Line, Side, built, captured, lines};
 
 /// Messages of every layer made by hand from the specifications; names that start with `BAD-` are malformed on purpose.
 pub const BUILT: &str = "wire/built";
