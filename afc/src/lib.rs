@@ -1,1 +1,2 @@
-//! Filled by the work in progress.
+//! Read and write files on an iPhone or iPad through AFC, its file conduit.
+pub mod msg;

@@ -1,1 +1,2 @@
-//! Filled by the work in progress.
+//! A virtual iPhone.
+pub mod fs;

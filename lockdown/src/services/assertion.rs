@@ -1,0 +1,8 @@
+//! assertion_agent: keep a device awake during a long job.
+
+mod msg;
+
+pub use msg::{AssertionKind, Command, Reply};
+
+/// The service.
+pub const SERVICE: &str = "com.apple.mobile.assertion_agent";

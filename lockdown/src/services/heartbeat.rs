@@ -1,0 +1,8 @@
+//! heartbeat: without it a device drops the services of a network host after some 15 seconds.
+
+mod msg;
+
+pub use msg::{Beat, Polo};
+
+/// The service.
+pub const SERVICE: &str = "com.apple.mobile.heartbeat";

@@ -1,0 +1,8 @@
+//! house_arrest: the files of one app, over AFC on the same stream.
+
+mod msg;
+
+pub use msg::{Command, Reply};
+
+/// The service.
+pub const SERVICE: &str = "com.apple.mobile.house_arrest";
