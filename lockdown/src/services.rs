@@ -5,8 +5,16 @@
 
 pub mod assertion;
 pub mod diagnostics;
+mod error;
 pub mod heartbeat;
 pub mod house_arrest;
 pub mod installation_proxy;
 pub mod notification_proxy;
 pub mod springboard;
+
+use std::time::Duration;
+
+pub use error::ServiceError;
+
+/// How long one answer of a companion service may take.
+pub const REPLY_LIMIT: Duration = Duration::from_secs(30);

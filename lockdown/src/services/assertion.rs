@@ -1,7 +1,9 @@
 //! assertion_agent: keep a device awake during a long job.
 
+mod client;
 mod msg;
 
+pub use client::PowerAssertion;
 pub use msg::{AssertionKind, Command, Reply};
 
 /// The service.

@@ -1,7 +1,9 @@
 //! diagnostics_relay: facts about hardware and system; sleep, restart, shut down.
 
+mod client;
 mod msg;
 
+pub use client::Diagnostics;
 pub use msg::{Entry, PowerOptions, Reply, Request};
 
 /// The service.

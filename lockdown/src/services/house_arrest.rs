@@ -1,7 +1,9 @@
 //! house_arrest: the files of one app, over AFC on the same stream.
 
+mod client;
 mod msg;
 
+pub use client::vend;
 pub use msg::{Command, Reply};
 
 /// The service.

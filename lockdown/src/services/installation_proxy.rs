@@ -1,7 +1,9 @@
 //! installation_proxy: which apps are installed; installing and removing them.
 
+mod client;
 mod msg;
 
+pub use client::{Browse, InstallationProxy, MAX_APPS, Progress};
 pub use msg::{Command, Reply};
 
 /// The service.

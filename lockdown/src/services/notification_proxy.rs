@@ -1,7 +1,9 @@
 //! notification_proxy: post notifications on the device and hear those it posts.
 
+mod client;
 mod msg;
 
+pub use client::NotificationProxy;
 pub use msg::{Command, Event};
 
 /// The service, behind a session.
