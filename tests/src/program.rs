@@ -14,7 +14,9 @@ pub fn missing_is_failure() -> bool {
 /// Finds a program on the `PATH`.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
 }
 
 /// What a program did.
@@ -34,12 +36,20 @@ pub struct Ran {
 impl Ran {
     /// The output, if the program ended by itself with exit code 0.
     pub fn ok(self) -> Result<Self, String> {
-        if self.status.is_some_and(|status| status.success()) { Ok(self) } else { Err(self.to_string()) }
+        if self.status.is_some_and(|status| status.success()) {
+            Ok(self)
+        } else {
+            Err(self.to_string())
+        }
     }
 
     /// The output, if the program ended by itself with another exit code.
     pub fn refused(self) -> Result<Self, String> {
-        if self.status.is_some_and(|status| !status.success()) { Ok(self) } else { Err(self.to_string()) }
+        if self.status.is_some_and(|status| !status.success()) {
+            Ok(self)
+        } else {
+            Err(self.to_string())
+        }
     }
 
     /// Checks that a text is in what it printed.
@@ -58,13 +68,21 @@ impl fmt::Display for Ran {
             Some(status) => writeln!(f, "`{}` ended with {status} after {:.1?}", self.command, self.took)?,
             None => writeln!(f, "`{}` did not end within {:.0?}", self.command, self.took)?,
         }
-        writeln!(f, "--- stdout\n{}\n--- stderr\n{}", tail(&self.stdout), tail(&self.stderr))
+        writeln!(
+            f,
+            "--- stdout\n{}\n--- stderr\n{}",
+            tail(&self.stdout),
+            tail(&self.stderr)
+        )
     }
 }
 
 fn tail(text: &str) -> &str {
     let start = text.len().saturating_sub(6000);
-    (start..text.len()).find(|at| text.is_char_boundary(*at)).and_then(|at| text.get(at..)).unwrap_or(text)
+    (start..text.len())
+        .find(|at| text.is_char_boundary(*at))
+        .and_then(|at| text.get(at..))
+        .unwrap_or(text)
 }
 
 /// Runs a program to its end, or kills it after `limit`.
@@ -75,7 +93,10 @@ pub fn run<S: AsRef<OsStr>>(
     folder: &Path,
     limit: Duration,
 ) -> Result<Ran, String> {
-    let shown: Vec<_> = args.iter().map(|arg| arg.as_ref().to_string_lossy().into_owned()).collect();
+    let shown: Vec<_> = args
+        .iter()
+        .map(|arg| arg.as_ref().to_string_lossy().into_owned())
+        .collect();
     let command = format!("{program} {}", shown.join(" "));
     let out = folder.join(format!("{program}.stdout"));
     let err = folder.join(format!("{program}.stderr"));
@@ -102,5 +123,11 @@ pub fn run<S: AsRef<OsStr>>(
         }
     };
     let read = |path: &Path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
-    Ok(Ran { command, status, stdout: read(&out), stderr: read(&err), took: started.elapsed() })
+    Ok(Ran {
+        command,
+        status,
+        stdout: read(&out),
+        stderr: read(&err),
+        took: started.elapsed(),
+    })
 }
