@@ -16,6 +16,7 @@ use crate::lockdown::pairing::Pairings;
 use crate::lockdown::values::{Facts, Values};
 use crate::log::RequestLog;
 use crate::profile::{GIB, Profile};
+use crate::service::afc::AfcState;
 use crate::service::ports::Ports;
 
 /// Notifications and events a slow receiver may fall behind.
@@ -126,9 +127,11 @@ impl PhoneBuilder {
             screen: Screen::new(self.passcode || locked, locked, self.unlocks_after_restart),
             ports: Mutex::new(Ports::default()),
             notifications: broadcast::Sender::new(BACKLOG),
+            afc: AfcState::new(profile.afc.clone()),
             heartbeats: watch::Sender::new(0),
             awake: Mutex::new(BTreeMap::new()),
             fs: Fs::new(self.capacity.unwrap_or(64 * GIB)),
+            backup: crate::backup::State::new(self.seed),
             events: broadcast::Sender::new(BACKLOG),
             identity: OnceCell::new_with(self.identity.map(Arc::new)),
             power: watch::Sender::new(Power {

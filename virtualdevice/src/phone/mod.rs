@@ -24,6 +24,7 @@ use crate::lockdown::pairing::{PairingInfo, Pairings};
 use crate::lockdown::values::Values;
 use crate::log::RequestLog;
 use crate::profile::Profile;
+use crate::service::afc::AfcState;
 use crate::service::ports::Ports;
 use screen::Screen;
 
@@ -119,6 +120,8 @@ pub(crate) struct Inner {
     /// Until when each assertion keeps the phone awake.
     pub(crate) awake: Mutex<BTreeMap<u64, Instant>>,
     pub(crate) fs: Fs,
+    afc: AfcState,
+    pub(crate) backup: crate::backup::State,
     events: broadcast::Sender<PhoneEvent>,
     identity: OnceCell<Arc<DeviceIdentity>>,
     power: watch::Sender<Power>,
@@ -176,6 +179,18 @@ impl Phone {
     #[must_use]
     pub fn fs(&self) -> &Fs {
         &self.inner.fs
+    }
+
+    /// What the phone knows about backups: password, last runs, what waits for a restart.
+    #[must_use]
+    pub fn backup_state(&self) -> &crate::backup::State {
+        &self.inner.backup
+    }
+
+    /// How AFC behaves, what is scripted for it, and which files it has locked.
+    #[must_use]
+    pub fn afc(&self) -> &AfcState {
+        &self.inner.afc
     }
 
     /// What will go wrong.
@@ -448,6 +463,7 @@ impl Phone {
     fn go_down(&self, state: PowerState, event: PhoneEvent) {
         locked(&self.inner.ports).close_all();
         self.inner.screen.restarted();
+        self.inner.backup.restarted(&self.inner.fs);
         self.emit(event);
         self.inner.power.send_modify(|power| {
             *power = Power {

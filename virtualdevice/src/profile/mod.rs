@@ -7,6 +7,8 @@ mod generations;
 
 use std::time::Duration;
 
+use crate::service::afc::AfcQuirks;
+
 /// One GiB in bytes.
 pub const GIB: u64 = 1 << 30;
 
@@ -303,6 +305,9 @@ profile! {
     browse_chunk, with_browse_chunk: usize;
     /// How long the phone is gone during a restart. Default 300 ms; real ones need a minute.
     restart_time, with_restart_time: Duration;
+
+    /// How AFC behaves at first; [`Phone::afc`](crate::Phone::afc) changes it at run time. Default: as documented there.
+    afc, with_afc: AfcQuirks;
 
     // Backup and restore.
 

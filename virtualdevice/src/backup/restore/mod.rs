@@ -1,0 +1,3 @@
+//! tmp
+mod stage;
+pub(in crate::backup) use stage::*;
