@@ -19,8 +19,10 @@ async fn a_restart_ends_every_connection_and_forgets_no_pairing() {
     let reply = lockdown.ask(start).await;
     phone.reboot();
     assert!(matches!(phone.connect(LOCKDOWN_PORT).await, Err(ConnectError::Gone)));
-    lockdown.rest().await;
-    service.rest().await;
+    for line in [&mut lockdown, &mut service] {
+        let (bytes, clean) = line.rest().await;
+        assert!(bytes.is_empty() && !clean, "nobody says goodbye before a restart");
+    }
     while !phone.is_on() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -84,4 +86,21 @@ async fn the_passcode_prompt_is_answered_by_the_person() {
     );
     assert!(phone.enter_passcode());
     assert!(asked.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_service_that_ends_says_close_notify_if_the_profile_says_so() {
+    for says in [true, false] {
+        let phone = builder(Profile::ios_17_7().with_sends_close_notify(says))
+            .build()
+            .unwrap();
+        let host = Host::new(&phone).await;
+        host.pair(&phone).await;
+        let mut line = host.service(&phone, "com.apple.mobile.notification_proxy").await;
+        line.tell(dict! { "Command" => "Shutdown" }).await;
+        line.dict().await;
+        let (bytes, clean) = line.rest().await;
+        assert!(bytes.is_empty());
+        assert_eq!(clean, says);
+    }
 }

@@ -451,3 +451,23 @@ async fn goodbye_is_echoed_and_ends_the_connection() {
     assert_eq!(reply.get("Request").and_then(Value::as_string), Some("Goodbye"));
     assert!(line.ended().await);
 }
+
+#[tokio::test]
+async fn splitting_a_request_anywhere_changes_nothing() {
+    let phone = phone();
+    let body = cabled_wire::plist::to_xml(&Value::Dictionary(dict! { "Request" => "QueryType" }));
+    let mut frame = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
+    frame.extend(body);
+    let mut line = Line::lockdown(&phone).await;
+    for at in [1, 2, 3, 4, 5, 17, frame.len() - 1] {
+        line.write(&frame[..at]).await;
+        tokio::task::yield_now().await;
+        line.write(&frame[at..]).await;
+        assert!(line.dict().await.contains_key("Type"));
+    }
+    // Two requests in one write are two requests.
+    line.write(&[frame.clone(), frame].concat()).await;
+    for _ in 0..2 {
+        assert!(line.dict().await.contains_key("Type"));
+    }
+}
