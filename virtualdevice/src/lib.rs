@@ -48,9 +48,11 @@
 pub mod backup;
 pub mod contents;
 pub mod fault;
+pub mod front;
 pub mod fs;
 pub mod lockdown;
 pub mod log;
+pub mod mux;
 pub mod phone;
 pub mod profile;
 pub mod service;

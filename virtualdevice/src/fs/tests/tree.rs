@@ -205,6 +205,27 @@ fn a_failed_creation_leaves_no_parents_behind() {
 }
 
 #[test]
+fn the_deepest_tree_is_made_walked_and_dropped_on_a_small_stack() {
+    let deepest = ["d/".repeat(511).as_str(), "d"].concat();
+    let work = move || {
+        let fs = Fs::new(0);
+        fs.create_dir_all(D, &deepest).unwrap();
+        assert_eq!(fs.snapshot().len(), 513);
+        fs.rename(D, "d", D, "e").unwrap();
+        let other = Fs::new(0);
+        other.create_dir_all(D, &deepest).unwrap();
+        other.remove_all(D, "d").unwrap();
+    };
+    // Half of what a thread of the runtime has.
+    std::thread::Builder::new()
+        .stack_size(1 << 20)
+        .spawn(work)
+        .unwrap()
+        .join()
+        .unwrap();
+}
+
+#[test]
 fn removing_needs_an_empty_directory_or_the_whole_tree() {
     let fs = phone();
     assert!(matches!(fs.remove(D, "Library/SMS"), Err(FsError::NotEmpty)));
