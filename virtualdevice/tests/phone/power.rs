@@ -11,7 +11,7 @@ use super::host::{Host, Line, TIMEOUT, builder, phone};
 #[tokio::test]
 async fn a_restart_ends_every_connection_and_forgets_no_pairing() {
     let phone = phone();
-    let host = Host::new(&phone).await;
+    let host = Host::new();
     host.pair(&phone).await;
     let mut lockdown = host.session(&phone).await;
     let mut service = host.service(&phone, "com.apple.mobile.notification_proxy").await;
@@ -36,7 +36,7 @@ async fn a_restart_ends_every_connection_and_forgets_no_pairing() {
 #[tokio::test]
 async fn recovery_mode_needs_somebody_to_switch_the_phone_on() {
     let phone = phone();
-    let host = Host::new(&phone).await;
+    let host = Host::new();
     host.pair(&phone).await;
     let mut events = phone.events();
     let mut line = host.session(&phone).await;
@@ -94,7 +94,7 @@ async fn a_service_that_ends_says_close_notify_if_the_profile_says_so() {
         let phone = builder(Profile::ios_17_7().with_sends_close_notify(says))
             .build()
             .unwrap();
-        let host = Host::new(&phone).await;
+        let host = Host::new();
         host.pair(&phone).await;
         let mut line = host.service(&phone, "com.apple.mobile.notification_proxy").await;
         line.tell(dict! { "Command" => "Shutdown" }).await;
