@@ -38,6 +38,11 @@ use self::builder::{Builder, SECOND};
 use self::seed::Seed;
 use crate::fs::Fs;
 
+/// An icon for anything that has none of its own: a PNG, the same for the same seed and name.
+pub(crate) fn icon_png(seed: u64, name: &str) -> Vec<u8> {
+    png::icon(Seed::new(seed).child("icon of").child(name))
+}
+
 /// Fills an empty phone. Takes a few milliseconds for [`Recipe::tiny`], a few seconds for 100,000 files.
 ///
 /// Every domain gets its root and every entry its parent directories, as in Apple's own backups. On a phone that is

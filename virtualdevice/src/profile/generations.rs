@@ -99,6 +99,7 @@ impl Profile {
             hides_wifi_address_while_pairing: false,
             drops_unpaired_after: None,
             trust_follows_system_buid: true,
+            checks_device_certificate: true,
             returns_escrow_bag: true,
             locked_error: "PasswordProtected".to_owned(),
             locked_services: strings(LOCKED_SERVICES),

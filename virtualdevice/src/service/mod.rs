@@ -8,8 +8,10 @@ pub mod assertion;
 pub mod diagnostics;
 pub mod heartbeat;
 pub mod house_arrest;
+pub mod installation_proxy;
 pub mod notification_proxy;
 pub(crate) mod ports;
+pub mod springboard;
 
 use std::io;
 use std::time::Duration;
@@ -45,6 +47,8 @@ pub const OFFERED: &[&str] = &[
     notification_proxy::NAME,
     INSECURE_NOTIFICATION_PROXY,
     heartbeat::NAME,
+    installation_proxy::NAME,
+    springboard::NAME,
     diagnostics::NAME,
     assertion::NAME,
     afc::NAME,
@@ -102,6 +106,8 @@ pub async fn dispatch(
     let _ = &escrow_bag;
     let served = match name {
         notification_proxy::NAME | INSECURE_NOTIFICATION_PROXY => notification_proxy::serve(phone, name, stream).await,
+        installation_proxy::NAME => installation_proxy::serve(phone, stream).await,
+        springboard::NAME => springboard::serve(phone, stream).await,
         heartbeat::NAME => heartbeat::serve(phone, stream).await,
         diagnostics::NAME => diagnostics::serve(phone, stream).await,
         assertion::NAME => assertion::serve(phone, stream).await,
