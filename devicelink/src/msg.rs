@@ -12,6 +12,9 @@ pub use crate::status::{Detail, Status};
 /// The literal that stands where a string argument is "nothing" (spec 1.3).
 pub const PLACEHOLDER: &str = "___EmptyParameterString___";
 
+/// What errors call element 0.
+pub(crate) const NAME: &str = "DeviceLink message name";
+
 /// The largest frame body we take unless told otherwise: `List` answers carry one line per file (spec 1.2).
 pub const MAX_FRAME: usize = 256 << 20;
 
@@ -316,8 +319,8 @@ impl Message {
                     name: WireError::excerpt(&name),
                 });
             }
-            Some(_) => return Err(wrong_type("DeviceLink message name", "a string")),
-            None => return Err(missing("DeviceLink message name")),
+            Some(_) => return Err(wrong_type(NAME, "a string")),
+            None => return Err(missing(NAME)),
         };
         Elements(elements.collect()).into_message(name)
     }

@@ -245,6 +245,19 @@ impl PlistLink {
         Ok(self.stream)
     }
 
+    /// Hands the stream to a protocol in which the device may speak first: what has arrived already comes out first.
+    pub(crate) fn into_started_stream(self) -> Result<BoxStream, LinkError> {
+        if self.unusable {
+            return Err(LinkError::Unusable);
+        }
+        let rest = self.decoder.into_rest();
+        if rest.is_empty() {
+            return Ok(self.stream);
+        }
+        let (read, write) = tokio::io::split(self.stream);
+        Ok(Box::new(tokio::io::join(io::Cursor::new(rest).chain(read), write)))
+    }
+
     /// Ends the stream in an orderly way (for TLS, with close_notify), as far as the peer lets us.
     pub(crate) async fn close(mut self, limit: Duration) {
         if let Ok(Err(error)) = tokio::time::timeout(limit, self.stream.shutdown()).await {

@@ -175,9 +175,10 @@ impl DeviceSide {
     /// # Errors
     /// [`WireError::Type`] or [`WireError::Id`] with the key.
     pub fn from_dict(mut dict: Dictionary) -> Result<Self, WireError> {
-        let private_keys_dropped = PRIVATE
-            .iter()
-            .fold(false, |found, key| dict.remove(key).is_some() || found);
+        let mut private_keys_dropped = false;
+        for key in PRIVATE {
+            private_keys_dropped |= dict.remove(key).is_some();
+        }
         let mut f = Fields::from_dict(dict);
         Ok(Self {
             host_id: f.opt_text("HostID")?.map(|id| id.parse()).transpose()?,

@@ -148,7 +148,10 @@ impl Lockdown {
         self.expect_lockdown().await?;
         tell(observer, Trust::Preparing)?;
         // Before Pair: once a dialogue is pending, iOS 7 refuses to give the address away.
-        let wifi = self.get_value(None, Some("WiFiAddress")).await?;
+        let wifi = match self.get_value(None, Some("WiFiAddress")).await {
+            Err(Error::Refused { .. }) => None, // useful later, not needed
+            other => other?,
+        };
         let wifi = wifi.as_ref().and_then(|value| value.as_string()).map(str::to_owned);
         let key = self
             .channel

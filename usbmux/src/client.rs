@@ -49,6 +49,8 @@ const MAX_REQUEST: usize = 64 << 10;
 pub struct Daemon {
     address: DaemonAddr,
     client: ClientInfo,
+    reply_deadline: Duration,
+    connect_deadline: Duration,
 }
 
 /// A connection in plist mode, before it turns into something else.
@@ -64,7 +66,23 @@ impl Daemon {
         Self {
             address,
             client: ClientInfo::new("cabled"),
+            reply_deadline: REPLY_DEADLINE,
+            connect_deadline: CONNECT_DEADLINE,
         }
+    }
+
+    /// Sets how long any answer but that of `Connect` may take (default 5 s).
+    #[must_use]
+    pub fn reply_deadline(mut self, deadline: Duration) -> Self {
+        self.reply_deadline = deadline;
+        self
+    }
+
+    /// Sets how long the answer of `Connect` may take (default 15 s).
+    #[must_use]
+    pub fn connect_deadline(mut self, deadline: Duration) -> Self {
+        self.connect_deadline = deadline;
+        self
     }
 
     /// Sets what the daemon is told about this program (default: this library's name).
@@ -115,7 +133,7 @@ impl Daemon {
     pub async fn listen(&self) -> Result<Listener, DaemonError> {
         let request = Request::Listen;
         let mut conversation = self.open().await?;
-        match conversation.ask(&request, &self.client, REPLY_DEADLINE).await? {
+        match conversation.ask(&request, &self.client, self.reply_deadline).await? {
             Reply::Result(ResultCode::Ok) => Ok(Listener { conversation }),
             other => Err(unexpected(&request, &other)),
         }
@@ -132,7 +150,7 @@ impl Daemon {
     pub async fn connect(&self, device: DeviceId, port: u16) -> Result<BoxStream, DaemonError> {
         let request = Request::Connect { device, port };
         let mut conversation = self.open().await?;
-        match conversation.ask(&request, &self.client, CONNECT_DEADLINE).await? {
+        match conversation.ask(&request, &self.client, self.connect_deadline).await? {
             Reply::Result(ResultCode::Ok) => Ok(conversation.into_stream()),
             Reply::Result(ResultCode::ConnectionRefused) => Err(DaemonError::ConnectionRefused { port }),
             Reply::Result(ResultCode::BadDevice) => Err(DaemonError::BadDevice { id: device }),
@@ -218,7 +236,7 @@ impl Daemon {
     }
 
     async fn call(&self, request: &Request) -> Result<Reply, DaemonError> {
-        self.open().await?.ask(request, &self.client, REPLY_DEADLINE).await
+        self.open().await?.ask(request, &self.client, self.reply_deadline).await
     }
 
     async fn done(&self, request: &Request) -> Result<(), DaemonError> {

@@ -4,8 +4,10 @@ mod client;
 mod device;
 mod error;
 pub mod msg;
+pub mod mux;
 mod netaddr;
 pub mod server;
+pub mod store;
 
 pub use address::{AddressError, DaemonAddr};
 pub use client::{CONNECT_DEADLINE, Daemon, DaemonDevice, Listener, REPLY_DEADLINE};

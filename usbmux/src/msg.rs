@@ -132,7 +132,12 @@ fn message(form: Form, number: u32, tag: u32, payload: &[u8]) -> Bytes {
 
 /// A message of version 1.
 fn plist_message(tag: u32, dict: Dictionary) -> Bytes {
-    message(Form::Plist, number::PLIST, tag, &to_xml(&Value::Dictionary(dict)))
+    let mut xml = to_xml(&Value::Dictionary(dict));
+    // Every daemon and client read so far ends the text with a line feed.
+    if !xml.ends_with(b"\n") {
+        xml.push(b'\n');
+    }
+    message(Form::Plist, number::PLIST, tag, &xml)
 }
 
 /// Reads the property list of a version 1 message, whose top level has to be a dictionary.

@@ -1,6 +1,7 @@
 //! A virtual iPhone.
 
 pub mod backup;
+pub mod contents;
 pub mod fault;
 pub mod fs;
 pub mod lockdown;

@@ -6,7 +6,7 @@ use cabled_wire::ids::Udid;
 use cabled_wire::io::{BoxFuture, BoxStream, Connect, ConnectError};
 use tokio::time::timeout;
 
-use super::{CONNECT_DEADLINE, Daemon, socket};
+use super::{Daemon, socket};
 use crate::device::{AttachedDevice, ConnectionKind};
 use crate::error::DaemonError;
 
@@ -57,20 +57,21 @@ impl DaemonDevice {
             return Err(refused.into());
         };
         tracing::debug!(%address, %refused, "the daemon does not connect to this network device; trying directly");
-        match timeout(CONNECT_DEADLINE, socket::tcp(address)).await {
+        let after = self.daemon.connect_deadline;
+        match timeout(after, socket::tcp(address)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Err(ConnectError::Refused { port }),
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(ConnectError::TimedOut {
                 phase: "connecting over the network",
-                after: CONNECT_DEADLINE,
+                after,
             }),
         }
     }
 }
 
 impl Connect for DaemonDevice {
-    /// Gives up after 15 s, for a network device after another 15 s.
+    /// Gives up after the daemon's deadline for `Connect` (15 s), for a network device after as much again.
     fn connect(&self, port: u16) -> BoxFuture<'_, Result<BoxStream, ConnectError>> {
         Box::pin(self.open(port))
     }

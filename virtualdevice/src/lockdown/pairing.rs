@@ -98,12 +98,12 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
-    /// Checks a pair record; the device certificate must hold the phone's own key.
-    pub(crate) fn new(record: Option<&DeviceSide>, public_key: &[u8]) -> Result<Self, LockdownError> {
+    /// Checks a pair record; with `public_key` the device certificate must hold this key.
+    pub(crate) fn new(record: Option<&DeviceSide>, public_key: Option<&[u8]>) -> Result<Self, LockdownError> {
         let record = record.ok_or(LockdownError::MissingPairRecord)?;
         let host_id = record.host_id.clone().ok_or(LockdownError::MissingHostId)?;
         let device_certificate = certificate(record.device_certificate.as_deref())?;
-        if public_key_of(&device_certificate).as_deref() != Some(public_key) {
+        if public_key.is_some_and(|key| public_key_of(&device_certificate).as_deref() != Some(key)) {
             return Err(LockdownError::InvalidPairRecord);
         }
         Ok(Self {

@@ -23,7 +23,8 @@ pub(super) async fn pair(
         return Err(LockdownError::from(phone.profile().locked_error.as_str()));
     }
     let identity = phone.identity().await.map_err(|_| LockdownError::InternalError)?;
-    let candidate = Candidate::new(request.record.as_ref(), identity.public_der())?;
+    let own_key = phone.profile().checks_device_certificate.then(|| identity.public_der());
+    let candidate = Candidate::new(request.record.as_ref(), own_key)?;
     let host_name = request.host_name.clone().filter(|name| name.len() <= MAX_NAME);
     // The lock is let go before anybody is told, as they may ask for pairings in turn.
     let verdict = locked(&phone.inner().pairings).judge(&candidate, phone.profile().trust_follows_system_buid);

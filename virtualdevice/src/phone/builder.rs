@@ -1,7 +1,7 @@
 //! Describing a phone before it exists.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 
 use cabled_wire::WireError;
 use cabled_wire::ids::Udid;
@@ -9,6 +9,7 @@ use tokio::sync::{OnceCell, broadcast, watch};
 
 use super::screen::Screen;
 use super::{Inner, Pairing, Phone, Power, PowerState};
+use crate::contents::{self, ContentsError, Recipe};
 use crate::fault::Faults;
 use crate::fs::Fs;
 use crate::lockdown::identity::DeviceIdentity;
@@ -16,15 +17,22 @@ use crate::lockdown::pairing::Pairings;
 use crate::lockdown::values::{Facts, Values};
 use crate::log::RequestLog;
 use crate::profile::{GIB, Profile};
+use crate::service::afc::AfcState;
 use crate::service::ports::Ports;
 
 /// Notifications and events a slow receiver may fall behind.
 const BACKLOG: usize = 256;
+/// Bytes of storage of a phone that says nothing else.
+const CAPACITY: u64 = 64 * GIB;
 
 /// Describes a phone; [`PhoneBuilder::build`] makes it.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct PhoneBuilder {
+    recipe: Option<Recipe>,
+    bytes: Option<u64>,
+    files: Option<u64>,
+    empty: bool,
     profile: Option<Profile>,
     seed: u64,
     name: Option<String>,
@@ -43,6 +51,9 @@ pub enum BuildError {
     /// A made-up UDID was refused; a profile with an odd chip number does this.
     #[error("the profile's facts give no UDID")]
     Udid(#[from] WireError),
+    /// The contents do not fit, or could not be made.
+    #[error("the phone's contents could not be made")]
+    Contents(#[from] ContentsError),
 }
 
 impl PhoneBuilder {
@@ -70,7 +81,31 @@ impl PhoneBuilder {
         self
     }
 
-    /// Bytes of storage. Default 64 GiB.
+    /// What is on the phone. Default: [`Recipe::tiny`]. The phone's seed replaces the recipe's.
+    pub fn recipe(mut self, recipe: Recipe) -> Self {
+        self.recipe = Some(recipe);
+        self
+    }
+
+    /// Bytes of payload on the phone; changes the recipe's.
+    pub fn bytes(mut self, bytes: u64) -> Self {
+        self.bytes = Some(bytes);
+        self
+    }
+
+    /// Files on the phone; changes the recipe's.
+    pub fn files(mut self, files: u64) -> Self {
+        self.files = Some(files);
+        self
+    }
+
+    /// A phone fresh from the box: no files, no apps of the user. Something to restore onto.
+    pub fn empty(mut self) -> Self {
+        self.empty = true;
+        self
+    }
+
+    /// Bytes of storage. Default: 64 GiB, or a quarter more than the contents where that is more.
     pub fn capacity(mut self, bytes: u64) -> Self {
         self.capacity = Some(bytes);
         self
@@ -102,7 +137,7 @@ impl PhoneBuilder {
         self
     }
 
-    /// Makes the phone.
+    /// Makes the phone and its contents: milliseconds by default, seconds for 100 000 files. Blocks.
     ///
     /// # Errors
     /// [`BuildError`].
@@ -115,6 +150,21 @@ impl PhoneBuilder {
             None => facts.udid(&profile).parse()?,
         };
         let locked = pairing == Pairing::Locked;
+        let (fs, apps) = if self.empty {
+            (Fs::new(self.capacity.unwrap_or(CAPACITY)), Vec::new())
+        } else {
+            let mut recipe = self.recipe.unwrap_or_else(Recipe::tiny).seed(self.seed);
+            recipe = self
+                .bytes
+                .map_or_else(|| recipe.clone(), |bytes| recipe.clone().bytes(bytes));
+            recipe = self
+                .files
+                .map_or_else(|| recipe.clone(), |files| recipe.clone().files(files));
+            let wanted = self.bytes.unwrap_or_default();
+            let fs = Fs::new(self.capacity.unwrap_or(CAPACITY.max(wanted.saturating_add(wanted / 4))));
+            contents::fill(&fs, &recipe)?;
+            (fs, contents::apps(self.seed))
+        };
         let values = Values::new(&profile, &facts, &udid, self.name);
         let inner = Inner {
             udid,
@@ -126,9 +176,12 @@ impl PhoneBuilder {
             screen: Screen::new(self.passcode || locked, locked, self.unlocks_after_restart),
             ports: Mutex::new(Ports::default()),
             notifications: broadcast::Sender::new(BACKLOG),
+            afc: AfcState::new(profile.afc.clone()),
             heartbeats: watch::Sender::new(0),
             awake: Mutex::new(BTreeMap::new()),
-            fs: Fs::new(self.capacity.unwrap_or(64 * GIB)),
+            fs,
+            apps: RwLock::new(apps.into()),
+            icon_state: Mutex::new(None),
             backup: crate::backup::State::new(self.seed),
             events: broadcast::Sender::new(BACKLOG),
             identity: OnceCell::new_with(self.identity.map(Arc::new)),

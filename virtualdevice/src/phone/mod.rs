@@ -5,7 +5,7 @@ mod screen;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use cabled_wire::ids::{HostId, SystemBuid, Udid};
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 pub use builder::{BuildError, PhoneBuilder};
 pub use screen::PasscodeEntry;
 
+use crate::contents::App;
 use crate::fault::Faults;
 use crate::fs::Fs;
 use crate::lockdown::identity::{DeviceIdentity, IdentityError};
@@ -24,6 +25,7 @@ use crate::lockdown::pairing::{PairingInfo, Pairings};
 use crate::lockdown::values::Values;
 use crate::log::RequestLog;
 use crate::profile::Profile;
+use crate::service::afc::AfcState;
 use crate::service::ports::Ports;
 use screen::Screen;
 
@@ -119,6 +121,9 @@ pub(crate) struct Inner {
     /// Until when each assertion keeps the phone awake.
     pub(crate) awake: Mutex<BTreeMap<u64, Instant>>,
     pub(crate) fs: Fs,
+    apps: RwLock<Arc<[App]>>,
+    pub(crate) icon_state: Mutex<Option<Vec<Value>>>,
+    afc: AfcState,
     pub(crate) backup: crate::backup::State,
     events: broadcast::Sender<PhoneEvent>,
     identity: OnceCell<Arc<DeviceIdentity>>,
@@ -179,10 +184,64 @@ impl Phone {
         &self.inner.fs
     }
 
+    /// The apps of the user.
+    #[must_use]
+    pub fn apps(&self) -> Arc<[App]> {
+        Arc::clone(&self.inner.apps.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Installs an app, or replaces one of the same bundle id; its containers are made empty where they are missing.
+    ///
+    /// Posts `com.apple.mobile.application_installed`.
+    pub fn install(&self, app: App) {
+        for domain in app.domains() {
+            // A container that is there already keeps its data.
+            if self.inner.fs.get(&domain, "").is_none() {
+                let _ = self.inner.fs.create_dir_all(&domain, "");
+            }
+        }
+        self.change_apps(|apps| {
+            apps.retain(|other| other.bundle_id != app.bundle_id);
+            apps.push(app);
+        });
+        self.notify("com.apple.mobile.application_installed");
+    }
+
+    /// Removes an app and its containers; false if there is none.
+    ///
+    /// Posts `com.apple.mobile.application_uninstalled`.
+    pub fn uninstall(&self, bundle_id: &str) -> bool {
+        let mut gone = None;
+        self.change_apps(|apps| {
+            let at = apps.iter().position(|app| app.bundle_id == bundle_id);
+            gone = at.map(|at| apps.remove(at));
+        });
+        let Some(app) = gone else { return false };
+        for domain in app.domains() {
+            // A group's container may be shared and gone already.
+            let _ = self.inner.fs.remove_all(&domain, "");
+        }
+        self.notify("com.apple.mobile.application_uninstalled");
+        true
+    }
+
+    fn change_apps(&self, change: impl FnOnce(&mut Vec<App>)) {
+        let mut apps = self.inner.apps.write().unwrap_or_else(PoisonError::into_inner);
+        let mut list = apps.to_vec();
+        change(&mut list);
+        *apps = list.into();
+    }
+
     /// What the phone knows about backups: password, last runs, what waits for a restart.
     #[must_use]
     pub fn backup_state(&self) -> &crate::backup::State {
         &self.inner.backup
+    }
+
+    /// How AFC behaves, what is scripted for it, and which files it has locked.
+    #[must_use]
+    pub fn afc(&self) -> &AfcState {
+        &self.inner.afc
     }
 
     /// What will go wrong.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::service::afc::AfcQuirks;
+
 use super::{
     ErrorCodes, KdfRounds, LeftoverSnapshot, Model, PasscodePrompt, PlistFormat, Profile, PurgeRule, TlsVersions,
     UdidStyle,
@@ -97,6 +99,7 @@ impl Profile {
             hides_wifi_address_while_pairing: false,
             drops_unpaired_after: None,
             trust_follows_system_buid: true,
+            checks_device_certificate: true,
             returns_escrow_bag: true,
             locked_error: "PasswordProtected".to_owned(),
             locked_services: strings(LOCKED_SERVICES),
@@ -107,6 +110,7 @@ impl Profile {
             heartbeat_interval: Duration::from_secs(10),
             heartbeat_grace: Duration::from_secs(15),
             mobile_gestalt_deprecated: false,
+            afc: AfcQuirks::default(),
             browse_chunk: 20,
             restart_time: Duration::from_millis(300),
             device_link: (300, 0),

@@ -7,6 +7,8 @@ mod generations;
 
 use std::time::Duration;
 
+use crate::service::afc::AfcQuirks;
+
 /// One GiB in bytes.
 pub const GIB: u64 = 1 << 30;
 
@@ -277,6 +279,9 @@ profile! {
     /// A host that has been trusted once pairs again with other keys and no dialogue. What the answer is bound to is
     /// unverified; default true, as `idevicepair` and `usbmuxd` make new keys for every request.
     trust_follows_system_buid, with_trust_follows_system_buid: bool;
+    /// Pair is refused with `InvalidPairRecord` if the device certificate holds another key than the phone's. Whether
+    /// devices look at it is unverified; default true, since no session could come of it.
+    checks_device_certificate, with_checks_device_certificate: bool;
     /// Whether Pair returns an EscrowBag. Default true; watches return none.
     returns_escrow_bag, with_returns_escrow_bag: bool;
     /// The error for requests that need an unlocked screen: `PasswordProtected` (default) or `DeviceLocked`.
@@ -303,6 +308,9 @@ profile! {
     browse_chunk, with_browse_chunk: usize;
     /// How long the phone is gone during a restart. Default 300 ms; real ones need a minute.
     restart_time, with_restart_time: Duration;
+
+    /// How AFC behaves at first; [`Phone::afc`](crate::Phone::afc) changes it at run time. Default: as documented there.
+    afc, with_afc: AfcQuirks;
 
     // Backup and restore.
 

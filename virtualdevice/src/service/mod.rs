@@ -3,11 +3,15 @@
 //! [`dispatch`] is the table: service name to what serves it. Each service is an async function over a stream, gets the
 //! whole [`Phone`], and ends when the stream does.
 
+pub mod afc;
 pub mod assertion;
 pub mod diagnostics;
 pub mod heartbeat;
+pub mod house_arrest;
+pub mod installation_proxy;
 pub mod notification_proxy;
 pub(crate) mod ports;
+pub mod springboard;
 
 use std::io;
 use std::time::Duration;
@@ -34,7 +38,7 @@ pub const INSECURE_NOTIFICATION_PROXY: &str = "com.apple.mobile.insecure_notific
 /// How long a peer may stay silent between two messages before its connection is given up.
 pub(crate) const IDLE: Duration = Duration::from_secs(3600);
 /// How long a message may take to arrive once it has begun.
-const MESSAGE: Duration = Duration::from_secs(30);
+pub(crate) const MESSAGE: Duration = Duration::from_secs(30);
 /// The largest message from a host, in bytes; real ones are kilobytes.
 const MAX_FRAME: usize = 4 << 20;
 
@@ -43,8 +47,14 @@ pub const OFFERED: &[&str] = &[
     notification_proxy::NAME,
     INSECURE_NOTIFICATION_PROXY,
     heartbeat::NAME,
+    installation_proxy::NAME,
+    springboard::NAME,
     diagnostics::NAME,
     assertion::NAME,
+    afc::NAME,
+    house_arrest::NAME,
+    afc::crash_reports::MOVE,
+    afc::crash_reports::COPY,
 ];
 
 /// Whether StartService knows the name.
@@ -96,9 +106,15 @@ pub async fn dispatch(
     let _ = &escrow_bag;
     let served = match name {
         notification_proxy::NAME | INSECURE_NOTIFICATION_PROXY => notification_proxy::serve(phone, name, stream).await,
+        installation_proxy::NAME => installation_proxy::serve(phone, stream).await,
+        springboard::NAME => springboard::serve(phone, stream).await,
         heartbeat::NAME => heartbeat::serve(phone, stream).await,
         diagnostics::NAME => diagnostics::serve(phone, stream).await,
         assertion::NAME => assertion::serve(phone, stream).await,
+        afc::NAME => afc::serve(phone, afc::Root::Media, stream).await,
+        house_arrest::NAME => house_arrest::serve(phone, stream).await,
+        afc::crash_reports::MOVE => afc::crash_reports::serve_mover(phone, stream).await,
+        afc::crash_reports::COPY => afc::crash_reports::serve_copy(phone, stream).await,
         other => Err(ServeError::Unknown(other.to_owned())),
     };
     match served {

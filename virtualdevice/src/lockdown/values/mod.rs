@@ -87,6 +87,7 @@ pub(crate) fn read_domain(phone: &Phone, domain: Option<&str>) -> Dictionary {
             "AmountDataAvailable",
             "TotalSystemCapacity",
         ],
+        Some(BACKUP) => &["WillEncrypt"],
         Some(_) => &[],
     };
     for key in keys {
@@ -105,6 +106,7 @@ fn computed(phone: &Phone, domain: Option<&str>, key: &str) -> Option<Value> {
             Some(Value::Real(host_clock() + ahead))
         }
         (None, "PasswordProtected") => Some(phone.is_locked().into()),
+        (Some(BACKUP), "WillEncrypt") => Some(phone.backup_state().is_encrypted().into()),
         (Some(DISK_USAGE), "TotalDiskCapacity" | "TotalDataCapacity") => Some(phone.fs().total_bytes().into()),
         (Some(DISK_USAGE), "TotalDataAvailable" | "AmountDataAvailable") => Some(phone.fs().free_bytes().into()),
         (Some(DISK_USAGE), "TotalSystemCapacity") => Some(0_u64.into()),

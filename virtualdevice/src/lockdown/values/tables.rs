@@ -120,7 +120,7 @@ pub(super) fn domains(profile: &Profile) -> BTreeMap<String, Dictionary> {
     let mut domains: BTreeMap<String, Dictionary> = [
         (
             super::BACKUP,
-            dict! { "WillEncrypt" => false, "RequiresEncryption" => false, "CloudBackupEnabled" => false },
+            dict! { "RequiresEncryption" => false, "CloudBackupEnabled" => false },
         ),
         ("com.apple.mobile.iTunes", itunes()),
         (
