@@ -20,8 +20,8 @@ pub(super) const PIPELINE: usize = 16;
 /// What became of the file.
 #[derive(Debug)]
 pub(super) enum Fetched {
-    /// It is there; SHA-256 of the bytes as the host stores them.
-    Whole { sha256: [u8; 32] },
+    /// It is there.
+    Whole,
     /// The host has none, or sent only a part.
     Missing,
     /// It does not decrypt.
@@ -44,8 +44,8 @@ pub(super) async fn file(
     let written = writer.await.unwrap_or(Err(LocalError::Abandoned));
     let written = written.map_err(|error| internal(session.codes().generic, &error))?;
     Ok(match (complete, written) {
-        (true, Some(sha256)) => Fetched::Whole { sha256 },
-        (true, None) => Fetched::Damaged,
+        (true, true) => Fetched::Whole,
+        (true, false) => Fetched::Damaged,
         (false, _) => Fetched::Missing,
     })
 }
@@ -95,17 +95,16 @@ async fn transfer(
     Ok(complete && answer.file_failures().is_empty())
 }
 
+/// Writes what arrives; false if it does not decrypt.
 fn write(
     place: &Path,
     key: Option<&Key>,
     mut receiver: mpsc::Receiver<Bytes>,
-) -> Result<Option<[u8; 32]>, LocalError> {
+) -> Result<bool, LocalError> {
     let mut out = std::io::BufWriter::with_capacity(256 << 10, std::fs::File::create(place)?);
-    let mut hash = Sha256::new();
     let mut cipher = key.map(Decryptor::new);
     let mut plain = Vec::new();
     while let Some(bytes) = receiver.blocking_recv() {
-        hash.update(&bytes);
         match &mut cipher {
             Some(cipher) => {
                 plain.clear();
@@ -122,5 +121,5 @@ fn write(
         out.write_all(&plain)?;
     }
     out.flush()?;
-    Ok(whole.then(|| hash.finalize().into()))
+    Ok(whole)
 }

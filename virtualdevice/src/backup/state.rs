@@ -190,10 +190,23 @@ impl State {
 
     /// The phone restarted: restored files move into place, snapshots are gone. Called by [`Phone`](crate::Phone).
     pub fn restarted(&self, fs: &Fs) {
+        self.lock().snapshot_left = false;
+        self.put_in_place(fs);
+    }
+
+    /// Moves what was restored into the phone's tree and keychain. Costs a step per entry, no reading.
+    pub(super) fn put_in_place(&self, fs: &Fs) {
         let pending = {
             let mut inner = self.lock();
-            inner.snapshot_left = false;
-            inner.pending.take()
+            let mut pending = inner.pending.take();
+            if let Some(items) = pending.as_mut().and_then(|staged| staged.keychain.take()) {
+                let restored = |old: &KeychainItem| {
+                    items.iter().any(|new| (&new.service, &new.account) == (&old.service, &old.account))
+                };
+                inner.keychain.retain(|old| !restored(old));
+                inner.keychain.extend(items);
+            }
+            pending
         };
         if let Some(staged) = pending {
             staged.put_in_place(fs);

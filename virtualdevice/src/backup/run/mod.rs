@@ -18,13 +18,14 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 pub(super) use self::opening::missing_or;
-use self::payload::{PIPELINE, Source, Worker, send_own};
+use self::payload::{PIPELINE, Worker};
+pub(super) use self::payload::{Source, send_own};
 use super::error::{LocalError, Outcome, ServeError, Stop, internal, refuse, refused_by_host};
 use super::format::cipher::padded;
 use super::format::database::Writer;
 use super::format::plists::{SnapshotState, Status};
 use super::plan::{self, Item, Work};
-use super::report::{BackedUp, BackupReport};
+use super::report::BackedUp;
 use super::script::{Moment, Script};
 use super::session::Session;
 use super::state::Protection;
@@ -141,8 +142,11 @@ impl Run<'_> {
         let make = move || {
             let mut snapshot = fs.snapshot();
             // The keychain's file is made for the backup; its domain may be on the phone already.
-            let present = snapshot.iter().any(|entry| entry.domain == keychain[0].domain && entry.path.is_empty());
-            snapshot.extend(keychain.into_iter().skip(usize::from(present)));
+            let [root, file] = keychain;
+            if fs.get(&root.domain, "").is_none() {
+                snapshot.push(root);
+            }
+            snapshot.push(file);
             let items = plan::make(snapshot, base.as_ref(), keys.as_ref(), withhold)?;
             Ok((Arc::new(items), base))
         };
@@ -328,7 +332,7 @@ struct Batch {
 
 /// `part` of `whole`, from 0 to 1.
 #[expect(clippy::cast_precision_loss, reason = "a progress value")]
-fn share(part: u64, whole: u64) -> f64 {
+pub(super) fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 1.0 } else { part as f64 / whole as f64 }
 }
 

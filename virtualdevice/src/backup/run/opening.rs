@@ -81,7 +81,7 @@ pub(super) async fn read(
     let fetched = fetch::file(session, &path("Manifest.db", &source), 0.0, &file, key).await?;
     let revisions = session.state.revisions(&status.uuid);
     let base = match fetched {
-        fetch::Fetched::Whole { .. } => {
+        fetch::Fetched::Whole => {
             let load = move || Base::load(Reader::open(&file)?, revisions, manifest.date);
             spawn_blocking(load).await.unwrap_or(Err(LocalError::Abandoned))
         }

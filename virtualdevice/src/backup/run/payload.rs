@@ -305,14 +305,14 @@ fn read_whole(read: &mut impl FnMut(u64, &mut [u8]) -> io::Result<usize>, offset
 
 /// Bytes of a file made for the run, to be sent beside the payloads.
 #[derive(Debug)]
-pub(super) enum Source {
+pub(in crate::backup) enum Source {
     Bytes(Vec<u8>),
     /// `Manifest.db`, under the key of an encrypted backup.
     File(std::fs::File, Option<Key>),
 }
 
 /// Sends the phone's own files as one batch, and tells what the host must have now: SHA-256 and length as stored.
-pub(super) fn send_own(
+pub(in crate::backup) fn send_own(
     files: Vec<(String, String, Source)>,
     chunks: mpsc::Sender<Chunk>,
     block: usize,
