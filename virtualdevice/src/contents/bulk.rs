@@ -134,6 +134,8 @@ impl Plan {
 pub(super) fn fill(builder: &mut Builder<'_>, recipe: &Recipe) -> Result<(), ContentsError> {
     // One more file is to come: the index of the photos, which depends on how many there are.
     let extra = recipe.files.saturating_sub(builder.files() + 1 + recipe.large_files);
+    // Somebody must take the bytes that are left.
+    let extra = if recipe.large_files == 0 { extra.max(1) } else { extra };
     let plan = Plan {
         large: recipe.large_files,
         extra,

@@ -161,6 +161,8 @@ impl Content {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::cast_possible_truncation, reason = "test code")]
+
     use super::*;
 
     /// The names and ranges of the boxes in `bytes`, whose file goes on to `end`.

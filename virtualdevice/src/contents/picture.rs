@@ -266,6 +266,22 @@ mod tests {
     }
 
     #[test]
+    fn a_decoder_of_somebody_else_opens_every_photo() {
+        let mut pictures = std::collections::BTreeSet::new();
+        for seed in 0..300 {
+            let photo = Content::jpeg(seed, MIN_JPEG_LEN + seed * 700);
+            let mut decoder = jpeg_decoder::Decoder::new(photo.reader());
+            let pixels = decoder.decode().unwrap();
+            let info = decoder.info().unwrap();
+            assert_eq!((info.width, info.height), (WIDTH, HEIGHT));
+            let exif = decoder.exif_data().unwrap();
+            assert!(exif.starts_with(b"MM\0\x2a") && exif.windows(5).any(|part| part == b"Apple"));
+            pictures.insert(pixels);
+        }
+        assert!(pictures.len() > IMAGES / 2, "{} different pictures", pictures.len());
+    }
+
+    #[test]
     fn the_last_segments_never_get_too_short_for_their_own_length() {
         for rest in 0..10 {
             for full in 1..4 {

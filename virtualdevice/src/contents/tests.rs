@@ -1,5 +1,7 @@
 //! A filled phone, as its users see it.
 
+#![expect(clippy::cast_possible_truncation, reason = "test code")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 

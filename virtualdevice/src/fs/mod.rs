@@ -215,6 +215,7 @@ impl Fs {
     /// [`FsError::Invalid`].
     pub fn create_dir_all(&self, domain: &str, path: &str) -> Result<(), FsError> {
         let (now, mut tree) = (now(), self.tree_mut());
+        Tree::check(domain, path)?;
         let mut missing = Vec::new();
         let mut rest = Some(path);
         while let Some(at) = rest {

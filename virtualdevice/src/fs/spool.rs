@@ -38,7 +38,7 @@ impl Spool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = match &state.folder {
             Some(folder) => Arc::clone(folder),
-            None => Arc::clone(state.folder.insert(Arc::new(TempDir::with_prefix("cabled-phone-")?))),
+            None => Arc::clone(state.folder.insert(Arc::new(new_folder()?))),
         };
         let path = folder.path().join(state.files.to_string());
         state.files = state.files.saturating_add(1);
@@ -84,6 +84,15 @@ impl Drop for SpoolFile {
         // What cannot be removed now goes with the folder.
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// A folder for this user only: what is restored onto the phone may be anybody's real backup.
+fn new_folder() -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("cabled-phone-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    builder.tempdir()
 }
 
 /// Takes the bytes of a new file as they arrive; made by [`Fs::writer`].
@@ -161,5 +170,19 @@ impl ContentWriter {
             Some(file) => Content::layered(Layered::spooled(file, self.len)),
             None => Content::bytes(self.buffer),
         })
+    }
+}
+
+#[cfg(test)]
+impl Spool {
+    /// The folder and the bytes in it.
+    pub(super) fn on_disk(&self) -> Option<(PathBuf, u64)> {
+        let state = self.state.lock().unwrap();
+        let folder = state.folder.as_ref()?.path().to_owned();
+        let bytes = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .sum();
+        Some((folder, bytes))
     }
 }

@@ -186,9 +186,14 @@ impl Tree {
         chosen
     }
 
-    pub(super) fn put(&mut self, domain: &str, path: &str, kind: Kind, meta: Meta) -> Result<Arc<Entry>, FsError> {
+    /// Whether the device's file system could hold such a place at all.
+    pub(super) fn check(domain: &str, path: &str) -> Result<(), FsError> {
         check_domain(domain)?;
-        check_path(path)?;
+        check_path(path)
+    }
+
+    pub(super) fn put(&mut self, domain: &str, path: &str, kind: Kind, meta: Meta) -> Result<Arc<Entry>, FsError> {
+        Self::check(domain, path)?;
         let old = match self.node(domain, path) {
             Ok(node) => Some(Arc::clone(&node.entry)),
             Err(FsError::NotFound) => None,
@@ -378,8 +383,7 @@ impl Tree {
 
     pub(super) fn rename(&mut self, from: (&str, &str), to: (&str, &str), now: i64) -> Result<(), FsError> {
         let source = Arc::clone(&self.node(from.0, from.1)?.entry);
-        check_domain(to.0)?;
-        check_path(to.1)?;
+        Self::check(to.0, to.1)?;
         if from == to {
             return Ok(());
         }
@@ -447,8 +451,7 @@ impl Tree {
     }
 
     pub(super) fn link(&mut self, from: (&str, &str), to: (&str, &str), now: i64) -> Result<(), FsError> {
-        check_domain(to.0)?;
-        check_path(to.1)?;
+        Self::check(to.0, to.1)?;
         let source = Arc::clone(&self.node(from.0, from.1)?.entry);
         if source.is_dir() {
             return Err(FsError::IsADirectory);

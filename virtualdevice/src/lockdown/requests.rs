@@ -156,7 +156,8 @@ impl Session {
     }
 
     async fn one_value(&self, phone: &Phone, domain: Option<&str>, key: &str) -> Result<Value, LockdownError> {
-        if !self.is_active() && !(domain.is_none() && Self::open_to_all(phone, key)) {
+        let open = domain.is_none() && Self::open_to_all(phone, key);
+        if !self.is_active() && !open {
             return Err(LockdownError::from(phone.profile().unpaired_error.as_str()));
         }
         if domain.is_none() && key == "DevicePublicKey" {

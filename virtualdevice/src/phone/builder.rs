@@ -7,8 +7,9 @@ use cabled_wire::WireError;
 use cabled_wire::ids::Udid;
 use tokio::sync::{OnceCell, broadcast, watch};
 
+use super::power::{Power, PowerState};
 use super::screen::Screen;
-use super::{Inner, Pairing, Phone, Power, PowerState};
+use super::{Inner, Pairing, Phone};
 use crate::contents::{self, ContentsError, Recipe};
 use crate::fault::Faults;
 use crate::fs::Fs;

@@ -1,6 +1,7 @@
 //! `com.apple.mobile.installation_proxy`: which apps are there. Spec: lockdown, section 12.2.
 
 use cabled_lockdown::services::installation_proxy::{Command, Reply};
+use cabled_wire::WireError;
 use cabled_wire::dict;
 use cabled_wire::io::BoxStream;
 use cabled_wire::plist::{DictExt, Dictionary, Value};
@@ -76,7 +77,7 @@ fn answer(phone: &Phone, command: &Command) -> Vec<Reply> {
         Command::Browse { options } => browse(phone, options.as_ref()),
         Command::Lookup { options } => match Query::new(options.as_ref()) {
             Ok(query) => vec![complete(Some(lookup(phone, &query)))],
-            Err(failed) => vec![failed],
+            Err(error) => vec![wrong_option(&error)],
         },
         Command::OnApplication { command, bundle_id, .. } if command == "Uninstall" => uninstall(phone, bundle_id),
         Command::OnApplication { .. } => {
@@ -107,6 +108,10 @@ fn failed(error: &str, description: &str) -> Reply {
     }
 }
 
+fn wrong_option(error: &WireError) -> Reply {
+    failed("APIInternalError", &error.to_string())
+}
+
 /// What is asked about the apps.
 struct Query {
     user: bool,
@@ -116,10 +121,9 @@ struct Query {
 }
 
 impl Query {
-    fn new(options: Option<&Dictionary>) -> Result<Self, Reply> {
-        let texts = |key: &str| -> Result<Option<Vec<String>>, Reply> {
-            let wrong = |_| failed("APIInternalError", "An option has the wrong type.");
-            let Some(list) = options.map(|o| o.opt_array(key)).transpose().map_err(wrong)?.flatten() else {
+    fn new(options: Option<&Dictionary>) -> Result<Self, WireError> {
+        let texts = |key: &str| -> Result<Option<Vec<String>>, WireError> {
+            let Some(list) = options.map(|o| o.opt_array(key)).transpose()?.flatten() else {
                 return Ok(None);
             };
             Ok(Some(
@@ -246,7 +250,7 @@ fn system_app(phone: &Phone, bundle_id: &str, name: &str) -> Dictionary {
 fn browse(phone: &Phone, options: Option<&Dictionary>) -> Vec<Reply> {
     let query = match Query::new(options) {
         Ok(query) => query,
-        Err(failed) => return vec![failed],
+        Err(error) => return vec![wrong_option(&error)],
     };
     let found: Vec<Dictionary> = query.run(phone).into_iter().map(|(_, attributes)| attributes).collect();
     let count = |n: usize| u64::try_from(n).ok();

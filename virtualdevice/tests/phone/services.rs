@@ -114,7 +114,7 @@ async fn browse_comes_in_chunks_that_do_not_overlap() {
         }
         assert_eq!(text(&reply, "Status"), Some("BrowsingApplications"));
         let list = reply.get("CurrentList").and_then(Value::as_array).unwrap();
-        let number = |key: &str| reply.get(key).and_then(Value::as_unsigned_integer).unwrap() as usize;
+        let number = |key: &str| usize::try_from(reply.get(key).and_then(Value::as_unsigned_integer).unwrap()).unwrap();
         assert_eq!(number("CurrentIndex"), found.len());
         assert_eq!(number("CurrentAmount"), list.len());
         assert_eq!(number("Total"), phone.apps().len());

@@ -41,7 +41,7 @@ fn number(bytes: [u8; 32]) -> u64 {
 }
 
 fn letters(bytes: [u8; 32], len: usize) -> String {
-    let pick = |byte: &u8| LETTERS.get(usize::from(*byte) % LETTERS.len()).copied().unwrap_or(b'C');
+    let pick = |byte: &u8| LETTERS.iter().cycle().nth(usize::from(*byte)).copied().unwrap_or(b'C');
     bytes.iter().take(len).map(|byte| char::from(pick(byte))).collect()
 }
 
@@ -49,7 +49,7 @@ fn digits(bytes: [u8; 32], len: usize) -> String {
     bytes
         .iter()
         .take(len)
-        .map(|byte| char::from(b'0'.saturating_add(byte % 10)))
+        .map(|byte| char::from(b'0'.saturating_add(*byte % 10)))
         .collect()
 }
 

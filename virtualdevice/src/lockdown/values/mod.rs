@@ -198,3 +198,97 @@ pub(crate) fn may_remove(phone: &Phone, domain: Option<&str>, key: &str) -> Resu
         _ => Err(LockdownError::RemoveProhibited),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Profile;
+
+    fn phone() -> Phone {
+        Phone::builder()
+            .profile(Profile::ios_16_7())
+            .seed(5)
+            .empty()
+            .capacity(1 << 40)
+            .build()
+            .unwrap()
+    }
+
+    #[test]
+    fn every_value_an_info_plist_wants_is_there() {
+        let phone = phone();
+        for key in [
+            "BuildVersion",
+            "DeviceName",
+            "IntegratedCircuitCardIdentity",
+            "InternationalMobileEquipmentIdentity",
+            "MobileEquipmentIdentifier",
+            "PhoneNumber",
+            "ProductType",
+            "ProductVersion",
+            "SerialNumber",
+            "UniqueDeviceID",
+        ] {
+            assert!(
+                phone
+                    .value(None, key)
+                    .and_then(Value::into_string)
+                    .is_some_and(|v| !v.is_empty()),
+                "{key}"
+            );
+        }
+        assert!(
+            phone
+                .value(Some("com.apple.mobile.iTunes"), "MinITunesVersion")
+                .is_some()
+        );
+        assert!(!phone.domain(Some("com.apple.iTunes")).is_empty());
+        assert!(phone.domain(None).get("UniqueDeviceID").is_some());
+    }
+
+    #[test]
+    fn computed_values_follow_the_phone() {
+        let phone = phone();
+        let total = phone.value(Some(DISK_USAGE), "TotalDiskCapacity");
+        assert_eq!(total.and_then(|v| v.as_unsigned_integer()), Some(1 << 40));
+        assert_eq!(
+            phone.domain(Some(BACKUP)).get("WillEncrypt"),
+            Some(&Value::Boolean(false))
+        );
+        phone.set_passcode(true);
+        phone.lock();
+        assert_eq!(phone.domain(None).get("PasswordProtected"), Some(&Value::Boolean(true)));
+        phone.set_find_my(true);
+        assert!(phone.find_my());
+        phone.set_setup_done(false);
+        assert!(!phone.setup_done());
+    }
+
+    #[test]
+    fn hosts_cannot_fill_the_phone_with_values() {
+        let phone = phone();
+        let domain = Some("com.apple.Accessibility");
+        assert!(may_set(&phone, domain, "Small", &Value::from(1_u64), true).is_ok());
+        let large = Value::Data(vec![0; MAX_VALUE + 1]);
+        assert_eq!(
+            may_set(&phone, domain, "Large", &large, true),
+            Err(LockdownError::SetProhibited)
+        );
+        let long = "k".repeat(MAX_TEXT + 1);
+        assert_eq!(
+            may_set(&phone, domain, &long, &Value::from(1_u64), true),
+            Err(LockdownError::SetProhibited)
+        );
+        for n in 0..MAX_KEYS {
+            phone.set_value(domain, &n.to_string(), true);
+        }
+        assert_eq!(
+            may_set(&phone, domain, "One more", &Value::from(1_u64), true),
+            Err(LockdownError::SetProhibited)
+        );
+        assert!(
+            may_set(&phone, domain, "7", &Value::from(1_u64), true).is_ok(),
+            "a key that is there may change"
+        );
+    }
+}
