@@ -62,7 +62,9 @@ pub(super) async fn digest(session: &mut Session, path: &str, percent: f64) -> O
     });
     let complete = transfer(session, path, percent, Some(&sender)).await?;
     drop(sender);
-    let hash = hasher.await.map_err(|_| internal(session.codes().generic, &LocalError::Abandoned))?;
+    let hash = hasher
+        .await
+        .map_err(|_| internal(session.codes().generic, &LocalError::Abandoned))?;
     Ok(complete.then_some(hash))
 }
 
@@ -96,11 +98,7 @@ async fn transfer(
 }
 
 /// Writes what arrives; false if it does not decrypt.
-fn write(
-    place: &Path,
-    key: Option<&Key>,
-    mut receiver: mpsc::Receiver<Bytes>,
-) -> Result<bool, LocalError> {
+fn write(place: &Path, key: Option<&Key>, mut receiver: mpsc::Receiver<Bytes>) -> Result<bool, LocalError> {
     let mut out = std::io::BufWriter::with_capacity(256 << 10, std::fs::File::create(place)?);
     let mut cipher = key.map(Decryptor::new);
     let mut plain = Vec::new();

@@ -22,14 +22,19 @@ use crate::fs::map;
 pub(super) async fn info(session: &mut Session) -> Outcome<String> {
     let codes = session.codes();
     if !session.profile().answers_info_and_list {
-        return Err(ServeError::Dropped { request: "Info".to_owned() }.into());
+        return Err(ServeError::Dropped {
+            request: "Info".to_owned(),
+        }
+        .into());
     }
     let (status, manifest) = super::restore::metadata_plists(session).await?;
     if manifest.is_encrypted {
         return refuse(codes.invalid_password, "Invalid password");
     }
     let date = |time: std::time::SystemTime| {
-        let since = time.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = time
+            .duration_since(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         since.as_secs()
     };
     let keys: Vec<&String> = manifest.lockdown.keys().collect();
@@ -70,7 +75,11 @@ pub(super) async fn list(session: &mut Session) -> Outcome<String> {
             };
             let (size, modified) = (record.size, record.mtime);
             let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
-            out.push_str(&format!("{},{},{kind},{size},{modified}\n", quoted(row.domain), quoted(row.path)));
+            out.push_str(&format!(
+                "{},{},{kind},{size},{modified}\n",
+                quoted(row.domain),
+                quoted(row.path)
+            ));
             Ok(())
         })?;
         Ok(out)
@@ -99,21 +108,29 @@ async fn extract_where(
     chosen: impl Fn(&str, &str) -> bool + Send + 'static,
 ) -> Outcome<()> {
     let codes = session.codes();
-    let password = request.opt_text("Password").ok().flatten().map(|text| SecretString::from(text.to_owned()));
+    let password = request
+        .opt_text("Password")
+        .ok()
+        .flatten()
+        .map(|text| SecretString::from(text.to_owned()));
     let folder = tempfile::tempdir().map_err(|error| internal(codes.generic, &error))?;
     let password = password.as_ref().map(|password| password.expose().as_bytes());
     let opened = open_metadata(session, folder.path(), password).await?;
     let root = format!("_unback_/{}", session.target);
     create(session, &root).await?;
     if !session.profile().unback {
-        return Err(ServeError::Dropped { request: name.to_owned() }.into());
+        return Err(ServeError::Dropped {
+            request: name.to_owned(),
+        }
+        .into());
     }
     let place = opened.database.clone();
     let read = spawn_blocking(move || -> Result<Vec<(FileId, String, i64, Record)>, LocalError> {
         let mut rows = Vec::new();
         Reader::open(&place)?.rows(|row| {
             if chosen(row.domain, row.path) {
-                let shown = map::device_path(row.domain, row.path).unwrap_or_else(|| format!("/{}/{}", row.domain, row.path));
+                let shown =
+                    map::device_path(row.domain, row.path).unwrap_or_else(|| format!("/{}/{}", row.domain, row.path));
                 rows.push((row.id, shown, row.flags, Record::decode(row.file)?));
             }
             Ok(())
@@ -180,7 +197,15 @@ async fn copy_out(
 }
 
 async fn create(session: &mut Session, path: &str) -> Outcome<()> {
-    let message = Message::CreateDirectory { path: path.to_owned(), options: Dictionary::new(), progress: Some(0.0) };
+    let message = Message::CreateDirectory {
+        path: path.to_owned(),
+        options: Dictionary::new(),
+        progress: Some(0.0),
+    };
     let answer = session.link.ask(&message, "a new directory").await?;
-    if answer.is_ok() { Ok(()) } else { refuse(session.codes().files_failed, "Error creating directory") }
+    if answer.is_ok() {
+        Ok(())
+    } else {
+        refuse(session.codes().files_failed, "Error creating directory")
+    }
 }

@@ -39,7 +39,9 @@ pub(super) struct Link {
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("buffered", &self.buffer.len()).finish_non_exhaustive()
+        f.debug_struct("Link")
+            .field("buffered", &self.buffer.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -72,7 +74,15 @@ enum TransferState {
 impl Link {
     pub(super) fn new(stream: BoxStream, encoding: Encoding, idle: Duration, block_limit: Option<u64>) -> Self {
         let buffer = BytesMut::new();
-        Self { stream, buffer, encoding, idle, block_limit, backwards: false, flip: false }
+        Self {
+            stream,
+            buffer,
+            encoding,
+            idle,
+            block_limit,
+            backwards: false,
+            flip: false,
+        }
     }
 
     pub(super) async fn send(&mut self, message: &Message) -> Result<(), ServeError> {
@@ -84,20 +94,25 @@ impl Link {
 
     async fn write(&mut self, bytes: &[u8], phase: &'static str) -> Result<(), ServeError> {
         let after = self.idle;
-        timeout(after, self.stream.write_all(bytes)).await.map_err(|_| ServeError::Silent { phase, after })??;
+        timeout(after, self.stream.write_all(bytes))
+            .await
+            .map_err(|_| ServeError::Silent { phase, after })??;
         Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), ServeError> {
         let (phase, after) = ("the host to read", self.idle);
-        timeout(after, self.stream.flush()).await.map_err(|_| ServeError::Silent { phase, after })??;
+        timeout(after, self.stream.flush())
+            .await
+            .map_err(|_| ServeError::Silent { phase, after })??;
         Ok(())
     }
 
     /// Reads until `wanted` bytes are buffered.
     async fn fill(&mut self, wanted: usize, phase: &'static str) -> Result<(), ServeError> {
         while self.buffer.len() < wanted {
-            self.buffer.reserve(READ.max(wanted.saturating_sub(self.buffer.len()).min(READ)));
+            self.buffer
+                .reserve(READ.max(wanted.saturating_sub(self.buffer.len()).min(READ)));
             let after = self.idle;
             let read = timeout(after, self.stream.read_buf(&mut self.buffer)).await;
             match read.map_err(|_| ServeError::Silent { phase, after })? {
@@ -122,11 +137,19 @@ impl Link {
         let length = usize::try_from(declared).unwrap_or(usize::MAX);
         if length == 0 || length > MAX_FRAME {
             let (field, max) = ("DeviceLink frame", MAX_FRAME as u64);
-            return Err(WireError::TooLong { field, declared: u64::from(declared), max }.into());
+            return Err(WireError::TooLong {
+                field,
+                declared: u64::from(declared),
+                max,
+            }
+            .into());
         }
         self.fill(length, phase).await?;
         let body = self.buffer.split_to(length);
-        let limits = Limits::default().with_bytes(MAX_FRAME).with_depth(16).with_nodes(2_000_000);
+        let limits = Limits::default()
+            .with_bytes(MAX_FRAME)
+            .with_depth(16)
+            .with_nodes(2_000_000);
         Ok(Message::decode(&body, &limits)?)
     }
 
@@ -134,9 +157,15 @@ impl Link {
     pub(super) async fn status(&mut self, phase: &'static str) -> Result<Status, ServeError> {
         match self.receive(phase).await? {
             Message::StatusResponse(status) if status.detail != Detail::Absent => Ok(status),
-            Message::StatusResponse(_) => Err(WireError::Missing { key: "fourth element of the status".into() }.into()),
+            Message::StatusResponse(_) => Err(WireError::Missing {
+                key: "fourth element of the status".into(),
+            }
+            .into()),
             Message::Disconnect { reason } => Err(ServeError::Disconnected { phase, reason }),
-            other => Err(ServeError::Unexpected { phase, name: other.name().to_owned() }),
+            other => Err(ServeError::Unexpected {
+                phase,
+                name: other.name().to_owned(),
+            }),
         }
     }
 
@@ -148,14 +177,25 @@ impl Link {
     /// The value to send for this much of the run.
     pub(super) fn progress(&mut self, percent: f64) -> Option<f64> {
         self.flip = !self.flip;
-        Some(if self.backwards && self.flip { percent / 2.0 } else { percent })
+        Some(if self.backwards && self.flip {
+            percent / 2.0
+        } else {
+            percent
+        })
     }
 
     /// Asks for files; the pieces come with [`Link::piece`], and after the last one the status.
     pub(super) async fn download(&mut self, paths: Vec<String>, percent: f64) -> Result<Transfer, ServeError> {
         let progress = self.progress(percent);
-        self.send(&Message::DownloadFiles { paths, options: Dictionary::new(), progress }).await?;
-        Ok(Transfer { state: TransferState::Name })
+        self.send(&Message::DownloadFiles {
+            paths,
+            options: Dictionary::new(),
+            progress,
+        })
+        .await?;
+        Ok(Transfer {
+            state: TransferState::Name,
+        })
     }
 
     /// The next piece of a transfer; `None` at the end of the batch. Names are bounded, data comes as it arrives.
@@ -171,13 +211,17 @@ impl Link {
                         return Ok(None);
                     }
                     if length > MAX_NAME {
-                        return Err(ServeError::Transfer { what: "a name is longer than 4096 bytes" });
+                        return Err(ServeError::Transfer {
+                            what: "a name is longer than 4096 bytes",
+                        });
                     }
                     self.fill(length, PHASE).await?;
                     let name = String::from_utf8(self.buffer.split_to(length).into());
                     transfer.state = TransferState::Block;
                     let what = "a name is not UTF-8";
-                    return name.map(|name| Some(Piece::Name(name))).map_err(|_| ServeError::Transfer { what });
+                    return name
+                        .map(|name| Some(Piece::Name(name)))
+                        .map_err(|_| ServeError::Transfer { what });
                 }
                 TransferState::Block => {
                     if let Some(end) = self.block(transfer, PHASE).await? {
@@ -189,7 +233,9 @@ impl Link {
                     self.fill(1, PHASE).await?;
                     let take = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
                     let data = self.buffer.split_to(take).freeze();
-                    transfer.state = TransferState::Data { left: left.saturating_sub(data.len() as u64) };
+                    transfer.state = TransferState::Data {
+                        left: left.saturating_sub(data.len() as u64),
+                    };
                     return Ok(Some(Piece::Data(data)));
                 }
             }
@@ -199,7 +245,9 @@ impl Link {
     async fn block(&mut self, transfer: &mut Transfer, phase: &'static str) -> Result<Option<Piece>, ServeError> {
         let length = u64::from(self.u32(phase).await?);
         if length == 0 {
-            return Err(ServeError::Transfer { what: "a block has no length" });
+            return Err(ServeError::Transfer {
+                what: "a block has no length",
+            });
         }
         let payload = length.saturating_sub(1);
         if self.block_limit.is_some_and(|limit| payload > limit) {
@@ -238,7 +286,12 @@ impl Link {
                 Piece::Data(data) => {
                     if bytes.len().saturating_add(data.len()) > max {
                         let (field, declared) = ("backup metadata", (max as u64).saturating_add(1));
-                        return Err(ServeError::from(WireError::TooLong { field, declared, max: max as u64 }).into());
+                        return Err(ServeError::from(WireError::TooLong {
+                            field,
+                            declared,
+                            max: max as u64,
+                        })
+                        .into());
                     }
                     bytes.extend_from_slice(&data);
                 }
@@ -261,7 +314,12 @@ impl Link {
     ) -> Result<Option<Status>, ServeError> {
         let progress = self.progress(percent);
         let total = Some(total);
-        self.send(&Message::UploadFiles { options: Dictionary::new(), progress, total }).await?;
+        self.send(&Message::UploadFiles {
+            options: Dictionary::new(),
+            progress,
+            total,
+        })
+        .await?;
         let mut complete = false;
         while let Some(chunk) = chunks.recv().await {
             match chunk {

@@ -50,5 +50,5 @@ pub use format::keychain::KeychainItem;
 pub use password::{PasswordError, set_password};
 pub use report::{BackedUp, BackupReport, Outcome, RestoreReport, Skipped};
 pub use script::{Answer, HOSTILE_PATHS, Moment, PathMessage, Script, Torture, put_awkward_files};
-pub use session::serve;
+pub use session::{NAME, serve};
 pub use state::{RestoreVisible, State};

@@ -4,7 +4,7 @@ use cabled_wire::plist::{DictExt, Dictionary};
 use cabled_wire::secret::SecretString;
 use tokio::task::spawn_blocking;
 
-use super::error::{LocalError, Outcome, internal, refusal_under, refuse, Stop};
+use super::error::{LocalError, Outcome, Stop, internal, refusal_under, refuse};
 use super::format::FormatError;
 use super::format::keybag::{ClassKeys, Derivation};
 use super::session::Session;
@@ -47,7 +47,10 @@ pub(super) async fn change(session: &mut Session, request: &Dictionary) -> Outco
 }
 
 fn policy_forbids(phone: &Phone) -> bool {
-    phone.value(Some(DOMAIN), "RequiresEncryption").and_then(|value| value.as_boolean()).unwrap_or(false)
+    phone
+        .value(Some(DOMAIN), "RequiresEncryption")
+        .and_then(|value| value.as_boolean())
+        .unwrap_or(false)
 }
 
 /// Rounds of the first stage, which came with iOS 10.2, and of the second.

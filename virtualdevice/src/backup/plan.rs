@@ -56,13 +56,28 @@ impl Item {
 
 impl Base {
     /// Reads the ids of a manifest. Costs 60 bytes of memory per row.
-    pub(super) fn load(reader: Reader, revisions: Option<Arc<Revisions>>, began: SystemTime) -> Result<Self, LocalError> {
+    pub(super) fn load(
+        reader: Reader,
+        revisions: Option<Arc<Revisions>>,
+        began: SystemTime,
+    ) -> Result<Self, LocalError> {
         let mut rows = HashMap::new();
         reader.rows(|row| {
-            rows.insert(row.id, BaseRow { rowid: row.rowid, is_file: row.flags == database::FILE });
+            rows.insert(
+                row.id,
+                BaseRow {
+                    rowid: row.rowid,
+                    is_file: row.flags == database::FILE,
+                },
+            );
             Ok(())
         })?;
-        Ok(Self { reader, rows, revisions, began: unix_seconds(began) })
+        Ok(Self {
+            reader,
+            rows,
+            revisions,
+            began: unix_seconds(began),
+        })
     }
 
     /// The archive of a kept row.
@@ -91,12 +106,16 @@ impl Base {
 
     /// Whether the payload of this file is the one the backup has.
     fn has(&self, entry: &Entry, id: FileId, keys: Option<&ClassKeys>) -> Result<Option<i64>, LocalError> {
-        let Some(row) = self.rows.get(&id).filter(|row| row.is_file) else { return Ok(None) };
+        let Some(row) = self.rows.get(&id).filter(|row| row.is_file) else {
+            return Ok(None);
+        };
         let known = self.revisions.as_ref().and_then(|revisions| revisions.get(&id));
         if known.is_some_and(|revision| *revision != entry.revision) {
             return Ok(None);
         }
-        let Ok(record) = Record::decode(&self.reader.file(row.rowid)?) else { return Ok(None) };
+        let Ok(record) = Record::decode(&self.reader.file(row.rowid)?) else {
+            return Ok(None);
+        };
         let key_opens = match (keys, &record.key) {
             (None, None) => true,
             (Some(keys), Some(key)) => keys.unwrap_file_key(key, None).is_some(),
@@ -129,7 +148,7 @@ pub(super) fn make(
 ) -> Result<Vec<Item>, LocalError> {
     let mut items = Vec::with_capacity(snapshot.len());
     for entry in snapshot {
-        if !scope::in_backup(&entry) || (withhold_private && keys.is_none() && scope::is_private(&entry)) {
+        if withhold_private && keys.is_none() && scope::is_private(&entry) {
             continue;
         }
         let id = FileId::of(&entry.domain, &entry.path);
@@ -161,7 +180,11 @@ pub(super) fn record_of(entry: &Entry) -> Record {
         uid: i64::from(meta.uid),
         gid: i64::from(meta.gid),
         inode: meta.inode,
-        class: if entry.is_file() { file_class(meta.protection_class) } else { meta.protection_class },
+        class: if entry.is_file() {
+            file_class(meta.protection_class)
+        } else {
+            meta.protection_class
+        },
         target: entry.link_target().map(str::to_owned),
         key: None,
         digest: None,

@@ -16,8 +16,8 @@ use super::{legacy, password, report, restore, run};
 use crate::phone::Phone;
 use crate::profile::{ErrorCodes, PlistFormat, Profile};
 
-/// The service's name.
-pub(super) const SERVICE: &str = "com.apple.mobilebackup2";
+/// The name of the service, as StartService takes it.
+pub const NAME: &str = "com.apple.mobilebackup2";
 /// How long a restart waits for the host to let go of the connection.
 const RESTART_GRACE: Duration = Duration::from_secs(10);
 
@@ -118,7 +118,7 @@ impl Session {
 
     async fn request(&mut self, request: Dictionary) -> Result<(), ServeError> {
         let name = request.text("MessageName")?.to_owned();
-        self.phone.log().record(SERVICE, &name, describe(&request));
+        self.phone.log().record(NAME, &name, describe(&request));
         if name == "Hello" {
             return self.hello(&request).await;
         }
@@ -129,7 +129,11 @@ impl Session {
             Err(Stop::Refuse(Refusal { code, text })) => (code, Some(text), None),
             Err(Stop::End(error)) => return Err(error),
         };
-        let outcome = report::Outcome { request: name, code, description: description.clone() };
+        let outcome = report::Outcome {
+            request: name,
+            code,
+            description: description.clone(),
+        };
         self.state.set_outcome(outcome);
         let mut response = dict! { "MessageName" => "Response", "ErrorCode" => code };
         response.extend(description.map(|text| ("ErrorDescription".to_owned(), Value::String(text))));
@@ -143,7 +147,9 @@ impl Session {
         let offered: Vec<f64> = offered.iter().filter_map(Value::as_real).collect();
         let known = self.profile().protocol_versions.iter().copied();
         let common = known.filter(|known| offered.iter().any(|theirs| (theirs - known).abs() < 0.01));
-        let chosen = common.fold(None, |best: Option<f64>, version| Some(best.map_or(version, |b| b.max(version))));
+        let chosen = common.fold(None, |best: Option<f64>, version| {
+            Some(best.map_or(version, |b| b.max(version)))
+        });
         let reply = match chosen {
             Some(version) => dict! { "MessageName" => "Response", "ErrorCode" => 0, "ProtocolVersion" => version },
             None => dict! { "MessageName" => "Response", "ErrorCode" => 1, "ProtocolVersion" => 0.0 },
@@ -161,7 +167,9 @@ impl Session {
         match name {
             "Backup" => {
                 let options = request.opt_dict("Options").ok().flatten();
-                let full = options.and_then(|o| o.opt_boolean("ForceFullBackup").ok().flatten()).unwrap_or(false);
+                let full = options
+                    .and_then(|o| o.opt_boolean("ForceFullBackup").ok().flatten())
+                    .unwrap_or(false);
                 let done = run::backup(self, full).await;
                 if matches!(done, Err(Stop::End(_))) {
                     self.state.was_cut();
@@ -184,8 +192,17 @@ impl Session {
     /// Takes the two directory names of a request. The target must be this phone's.
     fn identify(&mut self, request: &Dictionary) -> Outcome<()> {
         let generic = self.codes().generic;
-        let text = |key: &str| request.opt_text(key).ok().flatten().filter(|text| !text.is_empty()).map(str::to_owned);
-        let Some(target) = text("TargetIdentifier") else { return refuse(generic, "TargetIdentifier is missing") };
+        let text = |key: &str| {
+            request
+                .opt_text(key)
+                .ok()
+                .flatten()
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned)
+        };
+        let Some(target) = text("TargetIdentifier") else {
+            return refuse(generic, "TargetIdentifier is missing");
+        };
         let mine = self.phone.udid();
         if target.parse().ok().as_ref() != Some(mine) {
             return refuse(generic, "TargetIdentifier is another device's");
@@ -208,7 +225,10 @@ impl Session {
 
     /// Protected files can be read: the screen is unlocked, or the host brought this pairing's escrow bag.
     pub(super) fn can_read_protected_files(&self) -> bool {
-        let bag = self.escrow.as_deref().is_some_and(|bag| self.phone.escrow_bag_is_known(bag));
+        let bag = self
+            .escrow
+            .as_deref()
+            .is_some_and(|bag| self.phone.escrow_bag_is_known(bag));
         bag || !self.phone.is_locked()
     }
 
@@ -231,7 +251,10 @@ impl Session {
 }
 
 fn unexpected(phase: &'static str, message: &Message) -> ServeError {
-    ServeError::Unexpected { phase, name: message.name().to_owned() }
+    ServeError::Unexpected {
+        phase,
+        name: message.name().to_owned(),
+    }
 }
 
 /// The keys of a request and its harmless values; never a password.

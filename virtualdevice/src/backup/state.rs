@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::format::{FormatError, keychain};
 use super::format::keybag::{ClassKeys, Derivation, Key, Keybag};
+use super::format::{FormatError, keychain};
 use super::report::{BackupReport, Outcome, RestoreReport};
 use super::restore::Staged;
 use super::script::{Answer, Script};
@@ -201,7 +201,9 @@ impl State {
             let mut pending = inner.pending.take();
             if let Some(items) = pending.as_mut().and_then(|staged| staged.keychain.take()) {
                 let restored = |old: &KeychainItem| {
-                    items.iter().any(|new| (&new.service, &new.account) == (&old.service, &old.account))
+                    items
+                        .iter()
+                        .any(|new| (&new.service, &new.account) == (&old.service, &old.account))
                 };
                 inner.keychain.retain(|old| !restored(old));
                 inner.keychain.extend(items);
@@ -295,11 +297,18 @@ impl State {
     }
 
     /// What a backup has of the keychain: the root of its domain, then its file.
-    pub(super) fn keychain_entries(&self, protection: &Protection, encrypted: bool) -> Result<[Arc<Entry>; 2], FormatError> {
+    pub(super) fn keychain_entries(
+        &self,
+        protection: &Protection,
+        encrypted: bool,
+    ) -> Result<[Arc<Entry>; 2], FormatError> {
         let device_key = self.device_key()?;
         let mut inner = self.lock();
         let bag = protection.keys.bag;
-        let known = inner.keychain_file.as_ref().filter(|file| file.bag == bag && file.items == inner.keychain);
+        let known = inner
+            .keychain_file
+            .as_ref()
+            .filter(|file| file.bag == bag && file.items == inner.keychain);
         let entry = match known {
             Some(file) => Arc::clone(&file.entry),
             None => {
@@ -309,12 +318,18 @@ impl State {
                 let class = if encrypted { 4 } else { 3 };
                 let meta = Meta::file().with_times(crate::fs::now()).with_protection_class(class);
                 let entry = keychain_entry(keychain::PATH, kind, meta, revision.saturating_add(1));
-                inner.keychain_file =
-                    Some(KeychainFile { bag, items: inner.keychain.clone(), entry: Arc::clone(&entry) });
+                inner.keychain_file = Some(KeychainFile {
+                    bag,
+                    items: inner.keychain.clone(),
+                    entry: Arc::clone(&entry),
+                });
                 entry
             }
         };
-        let meta = Meta { inode: 2, ..Meta::directory() };
+        let meta = Meta {
+            inode: 2,
+            ..Meta::directory()
+        };
         Ok([keychain_entry("", Kind::Directory, meta, 0), entry])
     }
 
@@ -339,8 +354,18 @@ impl Default for State {
 fn keychain_entry(path: &str, kind: Kind, meta: Meta, revision: u64) -> Arc<Entry> {
     let type_bits = if path.is_empty() { 0o040_000 } else { 0o100_000 };
     let inode = if meta.inode == 0 { 0x4b43_0000_0001 } else { meta.inode };
-    let meta = Meta { mode: type_bits | (meta.mode & 0o7777), inode, ..meta };
-    Arc::new(Entry { domain: keychain::DOMAIN.into(), path: path.into(), kind, meta, revision })
+    let meta = Meta {
+        mode: type_bits | (meta.mode & 0o7777),
+        inode,
+        ..meta
+    };
+    Arc::new(Entry {
+        domain: keychain::DOMAIN.into(),
+        path: path.into(),
+        kind,
+        meta,
+        revision,
+    })
 }
 
 /// A few secrets of every class that an encrypted backup carries, and one of a class bound to the phone.

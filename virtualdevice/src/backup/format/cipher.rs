@@ -45,7 +45,8 @@ impl Encryptor {
 
     /// Encrypts in place. `bytes` must be whole blocks; what is left over stays as it is.
     pub(crate) fn blocks(&mut self, bytes: &mut [u8]) {
-        self.cipher.encrypt_blocks(Array::<u8, U16>::slice_as_chunks_mut(bytes).0);
+        self.cipher
+            .encrypt_blocks(Array::<u8, U16>::slice_as_chunks_mut(bytes).0);
     }
 }
 
@@ -116,6 +117,7 @@ impl Decryptor {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "test code")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

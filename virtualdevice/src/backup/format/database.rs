@@ -146,7 +146,9 @@ impl Reader {
 
     /// Domain and path of one row.
     pub(crate) fn place(&self, rowid: i64) -> Result<(String, String), FormatError> {
-        let mut select = self.db.prepare_cached("SELECT domain, relativePath FROM Files WHERE rowid = ?1")?;
+        let mut select = self
+            .db
+            .prepare_cached("SELECT domain, relativePath FROM Files WHERE rowid = ?1")?;
         Ok(select.query_row([rowid], |row| Ok((row.get(0)?, row.get(1)?)))?)
     }
 

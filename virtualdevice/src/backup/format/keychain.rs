@@ -309,7 +309,10 @@ mod tests {
         let file = encode(&items, &keys, &here).unwrap();
         let bag = keys.seal(b"pw", Derivation::fresh(None, 1).unwrap()).unwrap();
         let opened = Keybag::decode(&bag.encode()).unwrap().open(b"pw").unwrap();
-        let Opened { items: mut found, closed } = decode(&file, &opened, &here).unwrap();
+        let Opened {
+            items: mut found,
+            closed,
+        } = decode(&file, &opened, &here).unwrap();
         found.sort_by_key(|item| item.class);
         assert_eq!((found, closed), (items, 0));
         let Opened { items: found, closed } = decode(&file, &opened, &elsewhere).unwrap();

@@ -14,11 +14,12 @@ use cabled_wire::secret::SecretString;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
+pub(super) use self::read::{open as open_metadata, plists as metadata_plists};
 use self::receive::{Arriving, Bad, Received, Wanted};
 use self::stage::RemoveOthers;
-pub(super) use self::read::{open as open_metadata, plists as metadata_plists};
 pub(super) use self::stage::{Staged, StagedEntry};
-use super::error::{LocalError, Outcome, Stop, internal, refuse, refused_by_host, refusal};
+use super::FileId;
+use super::error::{LocalError, Outcome, Stop, internal, refusal, refuse, refused_by_host};
 use super::fetch::PIPELINE;
 use super::format::database::{self, Reader};
 use super::format::keybag::ClassKeys;
@@ -29,7 +30,6 @@ use super::report::{RestoreReport, Skipped};
 use super::scope;
 use super::session::Session;
 use super::state::RestoreVisible;
-use super::FileId;
 use crate::contents::App;
 use crate::fs::{Kind, Meta, map};
 
@@ -86,7 +86,10 @@ pub(super) async fn restore(session: &mut Session, request: &Dictionary) -> Outc
     let codes = session.codes();
     let options = Options::read(request);
     if session.state.restart_pending() {
-        return refuse(codes.restart_first, "Error moving incomplete restore directory: /var/.backup.i exists");
+        return refuse(
+            codes.restart_first,
+            "Error moving incomplete restore directory: /var/.backup.i exists",
+        );
     }
     session.setup_finished("restore")?;
     if session.phone.find_my() {
@@ -96,18 +99,31 @@ pub(super) async fn restore(session: &mut Session, request: &Dictionary) -> Outc
         return Err(session.locked());
     }
     let (staged, report) = (Staged::default(), RestoreReport::default());
-    let mut restore = Restore { session, options, staged, report, keychain: None };
+    let mut restore = Restore {
+        session,
+        options,
+        staged,
+        report,
+        keychain: None,
+    };
     restore.carry_out().await
 }
 
 impl Restore<'_> {
     async fn carry_out(&mut self) -> Outcome<()> {
         let folder = tempfile::tempdir().map_err(|error| self.local(&error.into()))?;
-        let password = self.options.password.as_ref().map(|password| password.expose().as_bytes());
+        let password = self
+            .options
+            .password
+            .as_ref()
+            .map(|password| password.expose().as_bytes());
         let opened = read::open(self.session, folder.path(), password).await?;
         let info = format!("{}/Info.plist", self.session.source);
         // Real phones read it; nothing in it decides anything here.
-        self.session.link.download_small(&info, 1.0, super::format::plists::MAX_PLIST).await?;
+        self.session
+            .link
+            .download_small(&info, 1.0, super::format::plists::MAX_PLIST)
+            .await?;
         self.report.encrypted = opened.encrypted;
         self.empty_download().await?;
         if self.options.copy {
@@ -145,9 +161,16 @@ impl Restore<'_> {
         let to = format!("{from}-{}", stamp.get(..8).unwrap_or("copy"));
         let message = if self.session.profile().copy_item_has_options {
             let elements = vec![from.into(), to.into(), Value::Dictionary(Dictionary::new()), 2.0.into()];
-            Message::Unknown { name: "DLMessageCopyItem".to_owned(), elements }
+            Message::Unknown {
+                name: "DLMessageCopyItem".to_owned(),
+                elements,
+            }
         } else {
-            Message::CopyItem { from, to, progress: Some(2.0) }
+            Message::CopyItem {
+                from,
+                to,
+                progress: Some(2.0),
+            }
         };
         let answer = self.session.link.ask(&message, "a copy of the backup").await?;
         if !answer.is_ok() {
@@ -204,7 +227,9 @@ impl Restore<'_> {
             done = batch.iter().fold(done, |sum, file| sum.saturating_add(file.size));
             let (place, rows, source) = (opened.database.clone(), batch.to_vec(), self.session.source.clone());
             let wanted = spawn_blocking(move || wanted(&place, &rows, &source, domains)).await;
-            let (wanted, known) = wanted.unwrap_or(Err(LocalError::Abandoned)).map_err(|error| self.local(&error))?;
+            let (wanted, known) = wanted
+                .unwrap_or(Err(LocalError::Abandoned))
+                .map_err(|error| self.local(&error))?;
             domains = known;
             let percent = 2.0 + 96.0 * super::run::share(done, total);
             let received = self.fetch(wanted, keys.clone(), percent).await?;
@@ -215,7 +240,12 @@ impl Restore<'_> {
         Ok(())
     }
 
-    async fn fetch(&mut self, wanted: Vec<Wanted>, keys: Option<Arc<ClassKeys>>, percent: f64) -> Outcome<Vec<Received>> {
+    async fn fetch(
+        &mut self,
+        wanted: Vec<Wanted>,
+        keys: Option<Arc<ClassKeys>>,
+        percent: f64,
+    ) -> Outcome<Vec<Received>> {
         let paths = wanted.iter().map(|file| file.path.clone()).collect();
         let (sender, receiver) = mpsc::channel(PIPELINE);
         let fs = self.session.phone.fs().clone();
@@ -240,7 +270,11 @@ impl Restore<'_> {
                 tracing::debug!(?bad, path, "a payload is not the one the manifest promises");
                 let text = match bad {
                     Bad::Missing if !answer.is_ok() => {
-                        return Err(refused_by_host(codes.invalid_backup, "Multiple errors downloading files", &answer));
+                        return Err(refused_by_host(
+                            codes.invalid_backup,
+                            "Multiple errors downloading files",
+                            &answer,
+                        ));
                     }
                     Bad::Missing => "Multiple errors downloading files",
                     Bad::Digest => "Digest didn't match for some files",
@@ -257,7 +291,11 @@ impl Restore<'_> {
 
     /// Stages a file, or opens it if it is the keychain's.
     fn take(&mut self, file: Received, keys: Option<&ClassKeys>) -> Outcome<()> {
-        let Received { wanted, content, checked } = file;
+        let Received {
+            wanted,
+            content,
+            checked,
+        } = file;
         let report = &mut self.report;
         let count = |counter: &mut u64, yes: bool| *counter = counter.saturating_add(u64::from(yes));
         count(&mut report.digests_verified, checked.digest);
@@ -267,18 +305,29 @@ impl Restore<'_> {
         count(&mut report.files, true);
         report.bytes = report.bytes.saturating_add(content.len());
         if &*wanted.domain == keychain::DOMAIN && wanted.record.path == keychain::PATH {
-            let bytes = content.to_bytes(super::format::plists::MAX_PLIST as u64).map_err(|e| self.local(&e.into()))?;
+            let bytes = content
+                .to_bytes(super::format::plists::MAX_PLIST as u64)
+                .map_err(|e| self.local(&e.into()))?;
             return self.open_keychain(&bytes, keys);
         }
         let meta = meta_of(&wanted.record);
-        let entry = StagedEntry { domain: wanted.domain, path: wanted.record.path, kind: Kind::File(content), meta };
+        let entry = StagedEntry {
+            domain: wanted.domain,
+            path: wanted.record.path,
+            kind: Kind::File(content),
+            meta,
+        };
         self.staged.entries.push(entry);
         Ok(())
     }
 
     fn open_keychain(&mut self, bytes: &Bytes, keys: Option<&ClassKeys>) -> Outcome<()> {
         let Some(keys) = keys else { return Ok(()) };
-        let device_key = self.session.state.device_key().map_err(|error| self.local(&error.into()))?;
+        let device_key = self
+            .session
+            .state
+            .device_key()
+            .map_err(|error| self.local(&error.into()))?;
         let Ok(opened) = keychain::decode(bytes, keys, &device_key) else {
             return Err(self.invalid("Error restoring keychain"));
         };
@@ -306,7 +355,11 @@ impl Restore<'_> {
         });
         let arranged = arrange.await.map_err(|_| self.local(&LocalError::Abandoned))?;
         let (staged, removed) = arranged.map_err(|conflict| {
-            tracing::debug!(domain = conflict.domain, path = conflict.path, "a row has no place in a tree");
+            tracing::debug!(
+                domain = conflict.domain,
+                path = conflict.path,
+                "a row has no place in a tree"
+            );
             self.invalid("File path is invalid")
         })?;
         self.report.removed = removed as u64;
@@ -325,11 +378,19 @@ impl Restore<'_> {
 
     /// Installs the apps that the host listed over AFC.
     fn apps(&self) -> Vec<String> {
-        let Ok((domain, path)) = map::media_path("/iTunesRestore/RestoreApplications.plist") else { return Vec::new() };
-        let Some(entry) = self.session.phone.fs().get(domain, &path) else { return Vec::new() };
-        let bytes = entry.content().and_then(|content| content.to_bytes(super::format::plists::MAX_PLIST as u64).ok());
+        let Ok((domain, path)) = map::media_path("/iTunesRestore/RestoreApplications.plist") else {
+            return Vec::new();
+        };
+        let Some(entry) = self.session.phone.fs().get(domain, &path) else {
+            return Vec::new();
+        };
+        let bytes = entry
+            .content()
+            .and_then(|content| content.to_bytes(super::format::plists::MAX_PLIST as u64).ok());
         let limits = Limits::default();
-        let list = bytes.and_then(|bytes| plist::read_dict(&bytes, &limits).ok()).unwrap_or_default();
+        let list = bytes
+            .and_then(|bytes| plist::read_dict(&bytes, &limits).ok())
+            .unwrap_or_default();
         let installed = self.session.phone.apps();
         for (bundle_id, value) in &list {
             let known = installed.iter().any(|app| app.bundle_id == *bundle_id);
@@ -345,7 +406,14 @@ impl Restore<'_> {
 
 /// The app that a backup's Info.plist tells of; its groups and extensions are not in there.
 fn app_from(bundle_id: &str, entry: &Dictionary) -> App {
-    let data = |key: &str| entry.opt_data(key).ok().flatten().map(Bytes::copy_from_slice).unwrap_or_default();
+    let data = |key: &str| {
+        entry
+            .opt_data(key)
+            .ok()
+            .flatten()
+            .map(Bytes::copy_from_slice)
+            .unwrap_or_default()
+    };
     let metadata = data("iTunesMetadata");
     let facts = plist::read_dict(&metadata, &Limits::default().with_bytes(4 << 20)).unwrap_or_default();
     let text = |key: &str| facts.opt_text(key).ok().flatten().map(str::to_owned);
@@ -353,7 +421,9 @@ fn app_from(bundle_id: &str, entry: &Dictionary) -> App {
     let name = text("itemName").unwrap_or_else(|| last.to_owned());
     let version = text("bundleVersion").unwrap_or_else(|| "1".to_owned());
     let domain = map::app_domain(bundle_id);
-    let uuid = map::container_uuid(&format!("bundle of {bundle_id}")).to_string().to_uppercase();
+    let uuid = map::container_uuid(&format!("bundle of {bundle_id}"))
+        .to_string()
+        .to_uppercase();
     App {
         bundle_id: bundle_id.to_owned(),
         bundle_path: format!("/private/var/containers/Bundle/Application/{uuid}/{name}.app"),
@@ -401,7 +471,11 @@ enum RowError {
 
 fn read_rows(place: &std::path::Path, scope: &Scope) -> Result<Rows, RowError> {
     let reader = Reader::open(place).map_err(|error| RowError::Local(error.into()))?;
-    let mut rows = Rows { files: Vec::new(), others: Vec::new(), skipped: BTreeMap::new() };
+    let mut rows = Rows {
+        files: Vec::new(),
+        others: Vec::new(),
+        skipped: BTreeMap::new(),
+    };
     let mut domains: HashMap<String, Arc<str>> = HashMap::new();
     let mut invalid = None;
     let read = reader.rows(|row| {
@@ -428,9 +502,15 @@ fn read_rows(place: &std::path::Path, scope: &Scope) -> Result<Rows, RowError> {
         }
         let record = Record::decode(row.file)?;
         match kind_of(row.flags, record.mode) {
-            database::FILE => rows.files.push(FileRow { rowid: row.rowid, id: row.id, size: record.size }),
+            database::FILE => rows.files.push(FileRow {
+                rowid: row.rowid,
+                id: row.id,
+                size: record.size,
+            }),
             kind @ (database::DIRECTORY | database::SYMLINK) => {
-                let domain = domains.entry(row.domain.to_owned()).or_insert_with(|| row.domain.into());
+                let domain = domains
+                    .entry(row.domain.to_owned())
+                    .or_insert_with(|| row.domain.into());
                 let meta = meta_of(&record);
                 let kind = match record.target {
                     Some(target) if kind == database::SYMLINK => Kind::Symlink(target),
@@ -438,7 +518,12 @@ fn read_rows(place: &std::path::Path, scope: &Scope) -> Result<Rows, RowError> {
                     _ => Kind::Directory,
                 };
                 let path = row.path.to_owned();
-                rows.others.push(StagedEntry { domain: Arc::clone(domain), path, kind, meta });
+                rows.others.push(StagedEntry {
+                    domain: Arc::clone(domain),
+                    path,
+                    kind,
+                    meta,
+                });
             }
             _ => return skip(Skipped::UnknownKind),
         }
@@ -464,7 +549,10 @@ fn kind_of(flags: i64, mode: u32) -> i64 {
 
 fn valid_path(path: &str) -> bool {
     path.is_empty()
-        || (!path.contains('\0') && path.split('/').all(|part| !part.is_empty() && part != "." && part != ".."))
+        || (!path.contains('\0')
+            && path
+                .split('/')
+                .all(|part| !part.is_empty() && part != "." && part != ".."))
 }
 
 /// Looks up the records of a batch.
@@ -481,10 +569,18 @@ fn wanted(
     for row in rows {
         let record = Record::decode(&reader.file(row.rowid)?)?;
         let (domain, path) = reader.place(row.rowid)?;
-        let domain = Arc::clone(domains.entry(domain).or_insert_with_key(|domain| domain.as_str().into()));
+        let domain = Arc::clone(
+            domains
+                .entry(domain)
+                .or_insert_with_key(|domain| domain.as_str().into()),
+        );
         // The column is what the id was checked against; a record that says otherwise is not believed.
         let record = Record { path, ..record };
-        out.push(Wanted { path: format!("{source}/{}", row.id.stored_path()), domain, record });
+        out.push(Wanted {
+            path: format!("{source}/{}", row.id.stored_path()),
+            domain,
+            record,
+        });
     }
     Ok((out, domains))
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::task::spawn_blocking;
 
-use super::super::error::{LocalError, Outcome, internal, refusal_under, refuse, Stop};
+use super::super::error::{LocalError, Outcome, Stop, internal, refusal_under, refuse};
 use super::super::fetch::{self, Fetched};
 use super::super::format::keybag::{ClassKeys, Keybag, Locked};
 use super::super::format::plists::{MAX_PLIST, Manifest, SnapshotState, Status};
@@ -22,11 +22,7 @@ pub(in crate::backup) struct Opened {
 }
 
 /// Downloads and opens the metadata of the source; the database goes into `folder`.
-pub(in crate::backup) async fn open(
-    session: &mut Session,
-    folder: &Path,
-    password: Option<&[u8]>,
-) -> Outcome<Opened> {
+pub(in crate::backup) async fn open(session: &mut Session, folder: &Path, password: Option<&[u8]>) -> Outcome<Opened> {
     let (_, manifest) = plists(session).await?;
     let keys = unlock(session, &manifest, password).await?;
     let codes = session.codes();
@@ -43,8 +39,17 @@ pub(in crate::backup) async fn open(
     let database = folder.join("restore.db");
     let path = format!("{}/Manifest.db", session.source);
     match fetch::file(session, &path, 1.0, &database, key).await? {
-        Fetched::Whole => Ok(Opened { encrypted: manifest.is_encrypted, keys, database }),
-        Fetched::Missing => Err(damaged(session, "Error reading backup database", "No such file or directory", 4)),
+        Fetched::Whole => Ok(Opened {
+            encrypted: manifest.is_encrypted,
+            keys,
+            database,
+        }),
+        Fetched::Missing => Err(damaged(
+            session,
+            "Error reading backup database",
+            "No such file or directory",
+            4,
+        )),
         Fetched::Damaged => refuse(codes.invalid_backup, "Error reading backup database"),
     }
 }
@@ -53,18 +58,30 @@ pub(in crate::backup) async fn open(
 pub(in crate::backup) async fn plists(session: &mut Session) -> Outcome<(Status, Manifest)> {
     let codes = session.codes();
     let source = session.source.clone();
-    let (bytes, answer) = session.link.download_small(&format!("{source}/Status.plist"), 0.0, 1 << 20).await?;
+    let (bytes, answer) = session
+        .link
+        .download_small(&format!("{source}/Status.plist"), 0.0, 1 << 20)
+        .await?;
     let Some(bytes) = bytes else {
         missing_or(&answer, codes.properties, "Error reading status")?;
-        return refuse(codes.not_found, &format!("No such file or directory at path \"{source}/Status.plist\""));
+        return refuse(
+            codes.not_found,
+            &format!("No such file or directory at path \"{source}/Status.plist\""),
+        );
     };
     let Ok(status) = Status::decode(&bytes) else {
         return Err(damaged(session, "Error reading backup status", "Cannot parse it", 11));
     };
     if !matches!(status.state, SnapshotState::Finished | SnapshotState::Other) {
-        return refuse(codes.invalid_backup, "Cannot ensure we restore from a successful backup");
+        return refuse(
+            codes.invalid_backup,
+            "Cannot ensure we restore from a successful backup",
+        );
     }
-    let (bytes, answer) = session.link.download_small(&format!("{source}/Manifest.plist"), 0.5, MAX_PLIST).await?;
+    let (bytes, answer) = session
+        .link
+        .download_small(&format!("{source}/Manifest.plist"), 0.5, MAX_PLIST)
+        .await?;
     let properties = "Error reading backup properties";
     let Some(bytes) = bytes else {
         missing_or(&answer, codes.properties, properties)?;
@@ -72,7 +89,12 @@ pub(in crate::backup) async fn plists(session: &mut Session) -> Outcome<(Status,
     };
     match Manifest::decode(&bytes) {
         Ok(manifest) => Ok((status, manifest)),
-        Err(_) => Err(damaged(session, properties, "Cannot parse a NULL or zero-length data", 11)),
+        Err(_) => Err(damaged(
+            session,
+            properties,
+            "Cannot parse a NULL or zero-length data",
+            11,
+        )),
     }
 }
 
@@ -81,11 +103,15 @@ fn damaged(session: &Session, text: &str, under: &str, number: i64) -> Stop {
 }
 
 /// Opens the keybag; takes as long as its rounds of derivation do.
-async fn unlock(session: &Session, manifest: &Manifest, password: Option<&[u8]>) -> Outcome<Option<ClassKeys>> {
+async fn unlock(session: &mut Session, manifest: &Manifest, password: Option<&[u8]>) -> Outcome<Option<ClassKeys>> {
     let codes = session.codes();
     let Some(bag) = &manifest.keybag else {
         // Builders of unencrypted backups leave the bag out.
-        return if manifest.is_encrypted { refuse(codes.invalid_backup, "Error reading backup properties") } else { Ok(None) };
+        return if manifest.is_encrypted {
+            refuse(codes.invalid_backup, "Error reading backup properties")
+        } else {
+            Ok(None)
+        };
     };
     let password = match (password, manifest.is_encrypted) {
         (Some(password), true) => zeroize::Zeroizing::new(password.to_vec()),

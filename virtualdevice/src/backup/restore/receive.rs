@@ -80,7 +80,11 @@ pub(super) fn batch(
     fs: &Fs,
     mut arriving: mpsc::Receiver<Arriving>,
 ) -> Result<Batch, LocalError> {
-    let places: HashMap<String, usize> = wanted.iter().enumerate().map(|(n, file)| (file.path.clone(), n)).collect();
+    let places: HashMap<String, usize> = wanted
+        .iter()
+        .enumerate()
+        .map(|(n, file)| (file.path.clone(), n))
+        .collect();
     let mut done: Vec<Option<(Content, Checked)>> = wanted.iter().map(|_| None).collect();
     let mut open: Option<Open> = None;
     let mut bad: Option<(Bad, String)> = None;
@@ -90,7 +94,9 @@ pub(super) fn batch(
             // A file nobody asked for is read and forgotten; the one asked for will be missing.
             Arriving::Begin(path) => {
                 open = None;
-                let Some((index, file)) = places.get(&path).and_then(|n| Some((*n, wanted.get(*n)?))) else { continue };
+                let Some((index, file)) = places.get(&path).and_then(|n| Some((*n, wanted.get(*n)?))) else {
+                    continue;
+                };
                 match begin(index, file, keys, fs) {
                     Ok(begun) => open = Some(begun),
                     Err(reason) => bad = bad.or(Some((reason, path))),
@@ -142,11 +148,21 @@ fn begin(index: usize, file: &Wanted, keys: Option<&ClassKeys>, fs: &Fs) -> Resu
         _ => None,
     };
     let hash = file.record.digest.map(|_| Sha1::new());
-    Ok(Open { index, writer: fs.writer(file.record.size), hash, cipher })
+    Ok(Open {
+        index,
+        writer: fs.writer(file.record.size),
+        hash,
+        cipher,
+    })
 }
 
 fn end(open: Open, file: &Wanted) -> Result<Result<(Content, Checked), Bad>, LocalError> {
-    let Open { mut writer, hash, cipher, .. } = open;
+    let Open {
+        mut writer,
+        hash,
+        cipher,
+        ..
+    } = open;
     let mut checked = Checked::default();
     if let (Some(hash), Some(expected)) = (hash, &file.record.digest) {
         if <[u8; 20]>::from(hash.finalize()) != *expected {
@@ -172,12 +188,19 @@ fn collect(wanted: Vec<Wanted>, done: Vec<Option<(Content, Checked)>>) -> Batch 
         let (content, checked) = match done {
             Some(done) => done,
             None if wanted.record.size == 0 => {
-                let checked = Checked { missing: true, ..Checked::default() };
+                let checked = Checked {
+                    missing: true,
+                    ..Checked::default()
+                };
                 (Content::empty(), checked)
             }
             None => return Err((Bad::Missing, wanted.path)),
         };
-        out.push(Received { wanted, content, checked });
+        out.push(Received {
+            wanted,
+            content,
+            checked,
+        });
     }
     Ok(out)
 }

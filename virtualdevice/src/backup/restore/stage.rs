@@ -156,7 +156,9 @@ mod tests {
         for kind in [Kind::Symlink("/etc".into()), Kind::File(Content::empty())] {
             let mut staged = Staged {
                 entries: vec![file("a/b"), entry("a", kind)],
-                remove_others: None, keychain: None };
+                remove_others: None,
+                keychain: None,
+            };
             assert_eq!(
                 staged.arrange(),
                 Err(Conflict {
@@ -167,11 +169,15 @@ mod tests {
         }
         let mut twice = Staged {
             entries: vec![file("a"), file("a")],
-            remove_others: None, keychain: None };
+            remove_others: None,
+            keychain: None,
+        };
         assert!(twice.arrange().is_err());
         let mut fine = Staged {
             entries: vec![file("a/b"), entry("a", Kind::Directory)],
-            remove_others: None, keychain: None };
+            remove_others: None,
+            keychain: None,
+        };
         assert_eq!(fine.arrange(), Ok(()));
     }
 
@@ -188,7 +194,8 @@ mod tests {
             remove_others: Some(RemoveOthers {
                 system_files: false,
                 settings: true,
-            }), keychain: None,
+            }),
+            keychain: None,
         };
         staged.arrange().unwrap();
         staged.put_in_place(&fs);

@@ -10,6 +10,7 @@ use cabled_wire::dict;
 use cabled_wire::plist::{Dictionary, Value};
 use tokio::task::spawn_blocking;
 
+use super::super::FileId;
 use super::super::error::{LocalError, Outcome, refuse};
 use super::super::fetch;
 use super::super::format::database::Writer;
@@ -19,7 +20,6 @@ use super::super::plan::Item;
 use super::super::report::BackupReport;
 use super::super::script::{Moment, Torture};
 use super::super::state::Protection;
-use super::super::FileId;
 use super::payload::{Sent, Source};
 use super::{Run, backed_up, expected, opening, share};
 use crate::profile::Profile;
@@ -75,11 +75,27 @@ impl Run<'_> {
         };
         let target = self.session.target.clone();
         for stale in stale.chunks(REMOVALS) {
-            self.remove(stale.iter().map(|id| format!("{target}/{}", id.stored_path())).collect(), 96.0).await?;
+            self.remove(
+                stale
+                    .iter()
+                    .map(|id| format!("{target}/{}", id.stored_path()))
+                    .collect(),
+                96.0,
+            )
+            .await?;
         }
         self.remove(vec![format!("{target}/Snapshot")], 97.0).await?;
         let status = self.status(SnapshotState::Finished, 97.0).await?;
-        self.verify(&Stored { manifest_plist, manifest_db, status }, &finished, &failed).await?;
+        self.verify(
+            &Stored {
+                manifest_plist,
+                manifest_db,
+                status,
+            },
+            &finished,
+            &failed,
+        )
+        .await?;
         self.moment(Moment::BeforeResult).await?;
         let entries = backed_up(&finished.items, &failed);
         let files_sent = finished.sent.len() as u64;
@@ -90,7 +106,10 @@ impl Run<'_> {
             full,
             entries,
             files_sent,
-            bytes_sent: finished.sent.iter().fold(0, |sum, sent| sum.saturating_add(sent.stored)),
+            bytes_sent: finished
+                .sent
+                .iter()
+                .fold(0, |sum, sent| sum.saturating_add(sent.stored)),
             files_kept: files.saturating_sub(files_sent),
             files_removed: stale.len() as u64,
             failed: finished.failed,
@@ -111,7 +130,9 @@ impl Run<'_> {
         } else {
             None
         };
-        let wrapped = key.as_ref().and_then(|key| protection.keys.wrap_file_key(MANIFEST_CLASS, key));
+        let wrapped = key
+            .as_ref()
+            .and_then(|key| protection.keys.wrap_file_key(MANIFEST_CLASS, key));
         let manifest = manifest_plist(self.session, protection, self.encrypted, wrapped, began).encode();
         let database = folder.join("Manifest.db");
         let finish = move || -> Result<std::fs::File, LocalError> {
@@ -134,7 +155,11 @@ impl Run<'_> {
     }
 
     pub(super) fn naming(&self) -> Naming {
-        if self.script.has(&Torture::LegacyNames) { Naming::Files } else { Naming::Items }
+        if self.script.has(&Torture::LegacyNames) {
+            Naming::Files
+        } else {
+            Naming::Items
+        }
     }
 
     /// Moves every payload out of `Snapshot`, then the manifest files, one message each.
@@ -161,7 +186,12 @@ impl Run<'_> {
     async fn move_items(&mut self, items: Vec<(String, String)>, percent: f64) -> Outcome<()> {
         let progress = self.session.link.progress(percent);
         let naming = self.naming();
-        let message = Message::MoveItems { items, options: Dictionary::new(), progress, naming };
+        let message = Message::MoveItems {
+            items,
+            options: Dictionary::new(),
+            progress,
+            naming,
+        };
         let answer = self.session.link.ask(&message, "a move").await?;
         self.accepted(&answer, "Error moving files into place")
     }
@@ -170,8 +200,16 @@ impl Run<'_> {
     async fn verify(&mut self, stored: &Stored, finished: &Finished, failed: &HashSet<FileId>) -> Outcome<()> {
         let target = self.session.target.clone();
         let path = |name: &str| format!("{target}/{name}");
-        let (status, _) = self.session.link.download_small(&path("Status.plist"), 98.0, 1 << 20).await?;
-        let (manifest, _) = self.session.link.download_small(&path("Manifest.plist"), 98.0, MAX_PLIST).await?;
+        let (status, _) = self
+            .session
+            .link
+            .download_small(&path("Status.plist"), 98.0, 1 << 20)
+            .await?;
+        let (manifest, _) = self
+            .session
+            .link
+            .download_small(&path("Manifest.plist"), 98.0, MAX_PLIST)
+            .await?;
         let database = fetch::digest(self.session, &path("Manifest.db"), 99.0).await?;
         let code = self.session.codes().invalid_backup;
         if status.as_ref() != Some(&stored.status) {
@@ -211,7 +249,15 @@ fn manifest_plist(
     let profile: &Profile = session.profile();
     let phone = &session.phone;
     let mut lockdown = Dictionary::new();
-    for key in ["BuildVersion", "DeviceClass", "DeviceName", "ProductType", "ProductVersion", "SerialNumber", "UniqueDeviceID"] {
+    for key in [
+        "BuildVersion",
+        "DeviceClass",
+        "DeviceName",
+        "ProductType",
+        "ProductVersion",
+        "SerialNumber",
+        "UniqueDeviceID",
+    ] {
         if let Some(value @ Value::String(_)) = phone.value(None, key) {
             lockdown.insert(key.to_owned(), value);
         }
@@ -248,13 +294,18 @@ fn applications(session: &super::super::session::Session) -> Dictionary {
             ("AppDomainPlugin-", "Data/PluginKitPlugin"),
             ("AppDomainGroup-", "Shared/AppGroup"),
         ];
-        let found = kinds.iter().find_map(|(prefix, class)| Some((domain.strip_prefix(prefix)?, *class)));
+        let found = kinds
+            .iter()
+            .find_map(|(prefix, class)| Some((domain.strip_prefix(prefix)?, *class)));
         let Some((identifier, class)) = found else { continue };
         let mut entry = dict! { "CFBundleIdentifier" => identifier, "ContainerContentClass" => class };
         if class == "Data/Application" {
             let uuid = crate::fs::map::container_uuid(&domain).to_string().to_uppercase();
             let name = identifier.rsplit('.').next().unwrap_or(identifier);
-            entry.insert("Path".into(), format!("/var/containers/Bundle/Application/{uuid}/{name}.app").into());
+            entry.insert(
+                "Path".into(),
+                format!("/var/containers/Bundle/Application/{uuid}/{name}.app").into(),
+            );
             entry.insert("CFBundleVersion".into(), "1".into());
         }
         out.insert(identifier.to_owned(), Value::Dictionary(entry));

@@ -20,16 +20,17 @@ use tokio::task::spawn_blocking;
 pub(super) use self::opening::missing_or;
 use self::payload::{PIPELINE, Worker};
 pub(super) use self::payload::{Source, send_own};
+use super::FileId;
 use super::error::{LocalError, Outcome, ServeError, Stop, internal, refuse, refused_by_host};
 use super::format::cipher::padded;
 use super::format::database::Writer;
 use super::format::plists::{SnapshotState, Status};
 use super::plan::{self, Item, Work};
 use super::report::BackedUp;
+use super::scope;
 use super::script::{Moment, Script};
 use super::session::Session;
 use super::state::Protection;
-use super::FileId;
 use crate::profile::PasscodePrompt;
 
 /// Files in one batch at most, beside the profile's limit on bytes.
@@ -55,7 +56,10 @@ pub(super) async fn backup(session: &mut Session, force_full: bool) -> Outcome<(
     let codes = session.codes();
     session.setup_finished("backup")?;
     if session.state.snapshot_left() {
-        return refuse(codes.snapshot_exists, "Failed to create snapshot: File exists (17) at path /private/var");
+        return refuse(
+            codes.snapshot_exists,
+            "Failed to create snapshot: File exists (17) at path /private/var",
+        );
     }
     if !session.can_read_protected_files() {
         return Err(session.locked());
@@ -66,14 +70,20 @@ pub(super) async fn backup(session: &mut Session, force_full: bool) -> Outcome<(
     let script = session.state.script();
     let (protection, encrypted) = protection(session).await?;
     let uuid = uuid::Uuid::new_v4().to_string().to_uppercase();
-    let mut run = Run { session, script, uuid, encrypted, folders: BTreeSet::new() };
+    let mut run = Run {
+        session,
+        script,
+        uuid,
+        encrypted,
+        folders: BTreeSet::new(),
+    };
     run.session.link.backwards = run.script.has(&super::script::Torture::ProgressBackwards);
     let done = run.carry_out(protection, force_full).await;
     run.session.link.backwards = false;
     done
 }
 
-async fn protection(session: &Session) -> Outcome<(Protection, bool)> {
+async fn protection(session: &mut Session) -> Outcome<(Protection, bool)> {
     if let Some(protection) = session.state.encryption() {
         return Ok((protection, true));
     }
@@ -120,7 +130,11 @@ impl Run<'_> {
         };
         let writer = worker.writer;
         let report = self.commit(writer, &protection, folder.path(), finished, full).await?;
-        let revisions = report.entries.iter().map(|entry| (entry.id, entry.entry.revision)).collect();
+        let revisions = report
+            .entries
+            .iter()
+            .map(|entry| (entry.id, entry.entry.revision))
+            .collect();
         self.session.state.set_backup(report, revisions);
         Ok(())
     }
@@ -130,7 +144,7 @@ impl Run<'_> {
     }
 
     async fn plan(
-        &self,
+        &mut self,
         base: Option<plan::Base>,
         protection: &Protection,
     ) -> Outcome<(Arc<Vec<Item>>, Option<plan::Base>)> {
@@ -141,6 +155,7 @@ impl Run<'_> {
         let withhold = self.session.state.withholds_private_data();
         let make = move || {
             let mut snapshot = fs.snapshot();
+            snapshot.retain(|entry| scope::in_backup(entry));
             // The keychain's file is made for the backup; its domain may be on the phone already.
             let [root, file] = keychain;
             if fs.get(&root.domain, "").is_none() {
@@ -165,7 +180,11 @@ impl Run<'_> {
     }
 
     fn stored_length(&self, item: &Item) -> u64 {
-        if self.encrypted { padded(item.entry.len()) } else { item.entry.len() }
+        if self.encrypted {
+            padded(item.entry.len())
+        } else {
+            item.entry.len()
+        }
     }
 
     fn worker(
@@ -186,7 +205,10 @@ impl Run<'_> {
     /// Uploads everything that has to be sent, batch by batch.
     async fn payloads(&mut self, mut worker: Worker) -> Outcome<Worker> {
         let items = Arc::clone(&worker.items);
-        let total = items.iter().filter(|item| item.sends()).fold(0_u64, |n, item| n.saturating_add(self.stored_length(item)));
+        let total = items
+            .iter()
+            .filter(|item| item.sends())
+            .fold(0_u64, |n, item| n.saturating_add(self.stored_length(item)));
         let (mut at, mut done, mut first) = (0_usize, 0_u64, true);
         while at < items.len() {
             let batch = self.next_batch(&items, at);
@@ -199,7 +221,8 @@ impl Run<'_> {
                 return Err(self.session.locked());
             }
             for folder in batch.folders.difference(&self.folders.clone()) {
-                self.create(&format!("{}/Snapshot/{folder:02x}", self.session.target), percent).await?;
+                self.create(&format!("{}/Snapshot/{folder:02x}", self.session.target), percent)
+                    .await?;
             }
             at = batch.range.end;
             self.folders.extend(&batch.folders);
@@ -210,7 +233,11 @@ impl Run<'_> {
 
     fn next_batch(&self, items: &[Item], at: usize) -> Batch {
         let limit = self.session.profile().upload_batch.max(1);
-        let mut batch = Batch { range: at..at, bytes: 0, folders: BTreeSet::new() };
+        let mut batch = Batch {
+            range: at..at,
+            bytes: 0,
+            folders: BTreeSet::new(),
+        };
         let mut files = 0_usize;
         for item in items.iter().skip(at).take(BATCH_ENTRIES) {
             if item.sends() {
@@ -253,7 +280,10 @@ impl Run<'_> {
         let block = self.session.profile().upload_block;
         let work = spawn_blocking(move || send_own(files, sender, block));
         let answer = self.session.link.upload(percent, 0, &mut receiver).await?;
-        let done = work.await.unwrap_or(Err(LocalError::Abandoned)).map_err(|error| self.local(&error))?;
+        let done = work
+            .await
+            .unwrap_or(Err(LocalError::Abandoned))
+            .map_err(|error| self.local(&error))?;
         let answer = answer.ok_or_else(|| self.local(&LocalError::Abandoned))?;
         self.accepted(&answer, "Multiple errors uploading files")?;
         Ok(done)
@@ -271,13 +301,18 @@ impl Run<'_> {
         let bytes = status.encode();
         let device = format!("/var/tmp/tmp.{}", self.uuid.get(..8).unwrap_or_default().to_lowercase());
         let host = format!("{}/Status.plist", self.session.target);
-        self.upload_own(vec![(device, host, Source::Bytes(bytes.clone()))], percent).await?;
+        self.upload_own(vec![(device, host, Source::Bytes(bytes.clone()))], percent)
+            .await?;
         Ok(bytes)
     }
 
     async fn create(&mut self, path: &str, percent: f64) -> Outcome<()> {
         let progress = self.session.link.progress(percent);
-        let message = Message::CreateDirectory { path: path.to_owned(), options: Dictionary::new(), progress };
+        let message = Message::CreateDirectory {
+            path: path.to_owned(),
+            options: Dictionary::new(),
+            progress,
+        };
         let answer = self.session.link.ask(&message, "a new directory").await?;
         self.accepted(&answer, "Error creating directory")
     }
@@ -285,7 +320,12 @@ impl Run<'_> {
     async fn remove(&mut self, paths: Vec<String>, percent: f64) -> Outcome<()> {
         let progress = self.session.link.progress(percent);
         let naming = self.naming();
-        let message = Message::RemoveItems { paths, options: Dictionary::new(), progress, naming };
+        let message = Message::RemoveItems {
+            paths,
+            options: Dictionary::new(),
+            progress,
+            naming,
+        };
         let answer = self.session.link.ask(&message, "a removal").await?;
         self.accepted(&answer, "Error removing snapshot directory")
     }
@@ -338,7 +378,11 @@ pub(super) fn share(part: u64, whole: u64) -> f64 {
 
 /// Payloads of the last backup that the phone no longer has.
 fn vanished(base: &plan::Base, items: &[Item]) -> Vec<FileId> {
-    let now: HashSet<FileId> = items.iter().filter(|item| item.work != Work::Row).map(|item| item.id).collect();
+    let now: HashSet<FileId> = items
+        .iter()
+        .filter(|item| item.work != Work::Row)
+        .map(|item| item.id)
+        .collect();
     let mut gone: Vec<FileId> = base.payloads().filter(|id| !now.contains(id)).collect();
     gone.sort();
     gone
@@ -346,7 +390,9 @@ fn vanished(base: &plan::Base, items: &[Item]) -> Vec<FileId> {
 
 /// Expected payloads after the run: those sent with their length, those kept by name.
 fn expected(items: &[Item], sent: &[payload::Sent], failed: &HashSet<FileId>) -> HashMap<FileId, Option<u64>> {
-    let kept = items.iter().filter(|item| item.work != Work::Row && !failed.contains(&item.id));
+    let kept = items
+        .iter()
+        .filter(|item| item.work != Work::Row && !failed.contains(&item.id));
     let mut expected: HashMap<FileId, Option<u64>> = kept.map(|item| (item.id, None)).collect();
     for sent in sent {
         expected.insert(sent.id, Some(sent.stored));
@@ -356,5 +402,11 @@ fn expected(items: &[Item], sent: &[payload::Sent], failed: &HashSet<FileId>) ->
 
 fn backed_up(items: &[Item], failed: &HashSet<FileId>) -> Vec<BackedUp> {
     let whole = items.iter().filter(|item| !failed.contains(&item.id));
-    whole.map(|item| BackedUp { entry: Arc::clone(&item.entry), id: item.id, sent: item.sends() }).collect()
+    whole
+        .map(|item| BackedUp {
+            entry: Arc::clone(&item.entry),
+            id: item.id,
+            sent: item.sends(),
+        })
+        .collect()
 }

@@ -7,6 +7,7 @@ use cabled_devicelink::msg::{Detail, Message, Status as Answer};
 use cabled_wire::plist::{DictExt, Dictionary};
 use tokio::task::spawn_blocking;
 
+use super::super::FileId;
 use super::super::error::{LocalError, Outcome, Stop, internal, refusal_under};
 use super::super::fetch;
 use super::super::format::database::Reader;
@@ -14,7 +15,6 @@ use super::super::format::plists::{MAX_PLIST, Manifest, SnapshotState, Status};
 use super::super::plan::Base;
 use super::super::session::Session;
 use super::super::state::Protection;
-use super::super::FileId;
 use crate::profile::LeftoverSnapshot;
 
 /// What the host handed back.
@@ -39,14 +39,21 @@ pub(super) async fn read(
     let codes = session.codes();
     let path = |name: &str, source: &str| format!("{source}/{name}");
     let source = session.source.clone();
-    let (bytes, answer) = session.link.download_small(&path("Status.plist", &source), 0.0, 1 << 20).await?;
+    let (bytes, answer) = session
+        .link
+        .download_small(&path("Status.plist", &source), 0.0, 1 << 20)
+        .await?;
     let Some(bytes) = bytes else {
         missing_or(&answer, codes.properties, "Error reading status")?;
         return Ok(Opening::default());
     };
-    let invalid = |text: &str, under: &str, number| Stop::Refuse(refusal_under(codes.invalid_backup, text, under, number));
+    let invalid =
+        |text: &str, under: &str, number| Stop::Refuse(refusal_under(codes.invalid_backup, text, under, number));
     let status = Status::decode(&bytes).map_err(|_| invalid("Error reading backup status", "Cannot parse it", 11))?;
-    let mut opening = Opening { used: true, ..Opening::default() };
+    let mut opening = Opening {
+        used: true,
+        ..Opening::default()
+    };
     // A run cut off before `moving` left the old backup whole; after it, payloads of two runs lie mixed.
     let forgiving = match status.state {
         SnapshotState::Moving | SnapshotState::Removing => {
@@ -57,7 +64,10 @@ pub(super) async fn read(
         SnapshotState::Finished | SnapshotState::Other => false,
     };
     opening.leftover = forgiving && session.profile().leftover_snapshot == LeftoverSnapshot::StartOver;
-    let (bytes, answer) = session.link.download_small(&path("Manifest.plist", &source), 0.0, MAX_PLIST).await?;
+    let (bytes, answer) = session
+        .link
+        .download_small(&path("Manifest.plist", &source), 0.0, MAX_PLIST)
+        .await?;
     if bytes.is_none() {
         missing_or(&answer, codes.properties, "Error reading backup properties")?;
     }
@@ -76,7 +86,9 @@ pub(super) async fn read(
     if full || !same_keys(&manifest, protection, encrypted) {
         return Ok(opening);
     }
-    let key = manifest.manifest_key.and_then(|key| protection.keys.unwrap_file_key(&key, None));
+    let key = manifest
+        .manifest_key
+        .and_then(|key| protection.keys.unwrap_file_key(&key, None));
     let file = folder.join("base.db");
     let fetched = fetch::file(session, &path("Manifest.db", &source), 0.0, &file, key).await?;
     let revisions = session.state.revisions(&status.uuid);
@@ -86,20 +98,32 @@ pub(super) async fn read(
             spawn_blocking(load).await.unwrap_or(Err(LocalError::Abandoned))
         }
         fetch::Fetched::Missing if forgiving => return Ok(opening),
-        fetch::Fetched::Missing => return Err(invalid("Error reading backup database", "No such file or directory", 4)),
+        fetch::Fetched::Missing => {
+            return Err(invalid("Error reading backup database", "No such file or directory", 4));
+        }
         fetch::Fetched::Damaged => Err(LocalError::Abandoned),
     };
     match base {
         Ok(base) => opening.base = Some(base),
         Err(_) if forgiving => return Ok(opening),
-        Err(_) => return Err(invalid("Error reading backup database", "The database cannot be read", 11)),
+        Err(_) => {
+            return Err(invalid(
+                "Error reading backup database",
+                "The database cannot be read",
+                11,
+            ));
+        }
     }
     if session.profile().lists_at_start
         && let Some(base) = &opening.base
     {
         let sizes = base.recorded_sizes().map_err(|error| internal(codes.generic, &error))?;
         let expected = sizes.into_iter().map(|(id, size)| {
-            let stored = if encrypted { super::super::format::cipher::padded(size) } else { size };
+            let stored = if encrypted {
+                super::super::format::cipher::padded(size)
+            } else {
+                size
+            };
             (id, Some(stored))
         });
         if !listed(session, expected.collect()).await?.missing.is_empty() {
@@ -115,7 +139,10 @@ fn same_keys(manifest: &Manifest, protection: &Protection, encrypted: bool) -> b
     if manifest.is_encrypted != encrypted {
         return false;
     }
-    let bag = manifest.keybag.as_deref().map(super::super::format::keybag::Keybag::decode);
+    let bag = manifest
+        .keybag
+        .as_deref()
+        .map(super::super::format::keybag::Keybag::decode);
     // Nothing in an unencrypted backup depends on its bag.
     !encrypted || matches!(bag, Some(Ok(bag)) if bag.uuid == protection.keys.bag)
 }
@@ -147,12 +174,21 @@ pub(super) async fn listed(session: &mut Session, mut expected: HashMap<FileId, 
     let target = session.target.clone();
     let mut out = Listed::default();
     let root = list(session, &target).await?;
-    let folders = root.iter().filter(|(_, value)| file_type(value) == "DLFileTypeDirectory");
-    let folders: Vec<String> = folders.map(|(name, _)| name.clone()).filter(|name| is_payload_folder(name)).collect();
+    let folders = root
+        .iter()
+        .filter(|(_, value)| file_type(value) == "DLFileTypeDirectory");
+    let folders: Vec<String> = folders
+        .map(|(name, _)| name.clone())
+        .filter(|name| is_payload_folder(name))
+        .collect();
     for folder in folders {
         for (name, value) in list(session, &format!("{target}/{folder}")).await? {
-            let Some(id) = FileId::parse(&name).filter(|_| name.starts_with(&folder)) else { continue };
-            let size = value.as_dictionary().and_then(|entry| entry.opt_integer("DLFileSize").ok().flatten());
+            let Some(id) = FileId::parse(&name).filter(|_| name.starts_with(&folder)) else {
+                continue;
+            };
+            let size = value
+                .as_dictionary()
+                .and_then(|entry| entry.opt_integer("DLFileSize").ok().flatten());
             let size = size.and_then(|size| u64::try_from(size).ok());
             match expected.remove(&id) {
                 Some(None) => {}
@@ -172,18 +208,27 @@ fn is_payload_folder(name: &str) -> bool {
 
 fn file_type(value: &cabled_wire::plist::Value) -> &str {
     let entry = value.as_dictionary();
-    entry.and_then(|entry| entry.opt_text("DLFileType").ok().flatten()).unwrap_or_default()
+    entry
+        .and_then(|entry| entry.opt_text("DLFileType").ok().flatten())
+        .unwrap_or_default()
 }
 
 async fn list(session: &mut Session, path: &str) -> Outcome<Dictionary> {
-    let message = Message::ContentsOfDirectory { path: path.to_owned(), options: Dictionary::new() };
+    let message = Message::ContentsOfDirectory {
+        path: path.to_owned(),
+        options: Dictionary::new(),
+    };
     let answer = session.link.ask(&message, "a directory listing").await?;
     match answer.detail {
         Detail::Dict(entries) if answer.code == 0 => Ok(entries),
         _ if answer.code == 0 => Ok(Dictionary::new()),
         _ => {
             let code = session.codes().files_failed;
-            Err(super::super::error::refused_by_host(code, "Error listing backup directory", &answer))
+            Err(super::super::error::refused_by_host(
+                code,
+                "Error listing backup directory",
+                &answer,
+            ))
         }
     }
 }

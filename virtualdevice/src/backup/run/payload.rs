@@ -76,7 +76,11 @@ impl Worker {
 
     /// Does a stretch of the plan: payloads go to `chunks`, rows into the manifest. With no `chunks` nothing in the
     /// stretch may have a payload.
-    pub(super) fn stretch(&mut self, range: Range<usize>, chunks: Option<mpsc::Sender<Chunk>>) -> Result<(), LocalError> {
+    pub(super) fn stretch(
+        &mut self,
+        range: Range<usize>,
+        chunks: Option<mpsc::Sender<Chunk>>,
+    ) -> Result<(), LocalError> {
         let items = Arc::clone(&self.items);
         let mut framer = chunks.map(|chunks| Framer::new(chunks, self.block, self.script.has(&Torture::EmptyBlocks)));
         for item in items.get(range).unwrap_or_default() {
@@ -95,7 +99,8 @@ impl Worker {
             (Work::Keep { rowid }, ..) => {
                 let base = self.base.as_ref().ok_or(LocalError::Abandoned)?;
                 let kept = base.record(rowid)?;
-                self.writer.insert(item.id, &entry.domain, &entry.path, plan::flags_of(entry), &kept)?;
+                self.writer
+                    .insert(item.id, &entry.domain, &entry.path, plan::flags_of(entry), &kept)?;
                 return Ok(());
             }
             (Work::Send, Some(content), Some(framer)) => {
@@ -107,14 +112,22 @@ impl Worker {
                     }
                     None => None,
                 };
-                let Some((stored, sha1)) = self.send(item, content, key.as_ref(), framer)? else { return Ok(()) };
+                let Some((stored, sha1)) = self.send(item, content, key.as_ref(), framer)? else {
+                    return Ok(());
+                };
                 record.digest = scope::has_digest(&entry.domain).then_some(sha1);
                 self.sent.push(Sent { id: item.id, stored });
             }
             (Work::Row, ..) => {}
             (Work::Send, ..) => return Err(LocalError::Abandoned),
         }
-        self.writer.insert(item.id, &entry.domain, &entry.path, plan::flags_of(entry), &record.encode())?;
+        self.writer.insert(
+            item.id,
+            &entry.domain,
+            &entry.path,
+            plan::flags_of(entry),
+            &record.encode(),
+        )?;
         Ok(())
     }
 
@@ -133,12 +146,21 @@ impl Worker {
         {
             framer.pause(lasting)?;
         }
-        let slash = if self.script.has(&Torture::LeadingSlashes) { "/" } else { "" };
+        let slash = if self.script.has(&Torture::LeadingSlashes) {
+            "/"
+        } else {
+            ""
+        };
         framer.name(&device_name(&item.entry.domain, &item.entry.path))?;
         framer.name(&format!("{slash}{}/Snapshot/{}", self.target, item.id.stored_path()))?;
         let path = || format!("{}-{}", item.entry.domain, item.entry.path);
         if let Some((code, text, after)) = self.script.failure(number) {
-            let mut bytes = vec![0; after.min(self.block).min(usize::try_from(content.len()).unwrap_or(usize::MAX))];
+            let mut bytes = vec![
+                0;
+                after
+                    .min(self.block)
+                    .min(usize::try_from(content.len()).unwrap_or(usize::MAX))
+            ];
             content.read_at(0, &mut bytes)?;
             framer.data(&bytes)?;
             framer.failure(code, text)?;
@@ -183,23 +205,37 @@ impl Framer {
     pub(super) fn new(chunks: mpsc::Sender<Chunk>, block: usize, empty_blocks: bool) -> Self {
         // Whole cipher blocks, so that encryption never has to wait for more.
         let block = (block / 16).saturating_mul(16).clamp(16, 64 << 20);
-        Self { chunks, out: BytesMut::with_capacity(GATHER), block, empty_blocks, silence: None }
+        Self {
+            chunks,
+            out: BytesMut::with_capacity(GATHER),
+            block,
+            empty_blocks,
+            silence: None,
+        }
     }
 
     fn hand_over(&mut self) -> Result<(), LocalError> {
         let bytes = self.out.split().freeze();
-        self.chunks.blocking_send(Chunk::Bytes(bytes)).map_err(|_| LocalError::Abandoned)?;
+        self.chunks
+            .blocking_send(Chunk::Bytes(bytes))
+            .map_err(|_| LocalError::Abandoned)?;
         self.out.reserve(GATHER);
         Ok(())
     }
 
     fn gather(&mut self) -> Result<(), LocalError> {
-        if self.out.len() >= GATHER { self.hand_over() } else { Ok(()) }
+        if self.out.len() >= GATHER {
+            self.hand_over()
+        } else {
+            Ok(())
+        }
     }
 
     fn pause(&mut self, lasting: std::time::Duration) -> Result<(), LocalError> {
         self.hand_over()?;
-        self.chunks.blocking_send(Chunk::Pause(lasting)).map_err(|_| LocalError::Abandoned)
+        self.chunks
+            .blocking_send(Chunk::Pause(lasting))
+            .map_err(|_| LocalError::Abandoned)
     }
 
     pub(super) fn name(&mut self, name: &str) -> Result<(), LocalError> {
@@ -288,7 +324,9 @@ impl Framer {
     pub(super) fn finish(mut self) -> Result<(), LocalError> {
         self.out.put_slice(&END_OF_BATCH);
         self.hand_over()?;
-        self.chunks.blocking_send(Chunk::Complete).map_err(|_| LocalError::Abandoned)
+        self.chunks
+            .blocking_send(Chunk::Complete)
+            .map_err(|_| LocalError::Abandoned)
     }
 }
 
@@ -326,7 +364,12 @@ pub(in crate::backup) fn send_own(
         let sent = match source {
             Source::Bytes(bytes) => {
                 let content = Content::bytes(bytes);
-                framer.stream(|at, out| content.read_at(at, out), content.len(), None, |b| hash.update(b))?
+                framer.stream(
+                    |at, out| content.read_at(at, out),
+                    content.len(),
+                    None,
+                    |b| hash.update(b),
+                )?
             }
             Source::File(file, key) => {
                 let length = file.metadata()?.len();

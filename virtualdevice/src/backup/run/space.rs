@@ -15,14 +15,25 @@ pub(super) async fn make_sure(session: &mut Session, upload: u64) -> Outcome<()>
         if reported > rule.need(upload) {
             return Ok(());
         }
-        tracing::debug!(upload, reported, need = rule.need(upload), "too little room on the host");
+        tracing::debug!(
+            upload,
+            reported,
+            need = rule.need(upload),
+            "too little room on the host"
+        );
         let purged = rule.asks && !asked && {
             let urgency = i64::try_from(rule.urgency).unwrap_or(4);
-            let message = Message::PurgeDiskSpace { amount: rule.amount(upload, reported), urgency };
+            let message = Message::PurgeDiskSpace {
+                amount: rule.amount(upload, reported),
+                urgency,
+            };
             session.link.ask(&message, "the answer to a purge").await?.is_ok()
         };
         if !purged {
-            return refuse(session.codes().disk_full, "Insufficient free disk space on drive to back up");
+            return refuse(
+                session.codes().disk_full,
+                "Insufficient free disk space on drive to back up",
+            );
         }
         asked = true;
     }

@@ -21,15 +21,26 @@ impl Run<'_> {
                     self.session.link.status("the answer to an empty download").await?
                 }
                 Torture::UnknownMessage(name) => {
-                    let message = Message::Unknown { name: name.clone(), elements: vec![1.into(), "two".into()] };
+                    let message = Message::Unknown {
+                        name: name.clone(),
+                        elements: vec![1.into(), "two".into()],
+                    };
                     self.ask(&message).await?
                 }
                 Torture::Purge { amount, urgency } => {
-                    self.ask(&Message::PurgeDiskSpace { amount: *amount, urgency: *urgency }).await?
+                    self.ask(&Message::PurgeDiskSpace {
+                        amount: *amount,
+                        urgency: *urgency,
+                    })
+                    .await?
                 }
                 Torture::ListMissing => {
                     let path = format!("{target}/Snapshot/no such directory");
-                    self.ask(&Message::ContentsOfDirectory { path, options: Dictionary::new() }).await?
+                    self.ask(&Message::ContentsOfDirectory {
+                        path,
+                        options: Dictionary::new(),
+                    })
+                    .await?
                 }
                 Torture::RemoveMissing => {
                     let paths = vec![format!("{target}/Manifest.mbdx"), format!("{target}/no/such/file")];
@@ -58,7 +69,12 @@ impl Run<'_> {
     }
 
     fn removal(&self, paths: Vec<String>) -> Message {
-        Message::RemoveItems { paths, options: Dictionary::new(), progress: Some(0.0), naming: self.naming() }
+        Message::RemoveItems {
+            paths,
+            options: Dictionary::new(),
+            progress: Some(0.0),
+            naming: self.naming(),
+        }
     }
 
     async fn hostile(&mut self, message: PathMessage, path: &str) -> Outcome<Answer> {
@@ -79,17 +95,29 @@ impl Run<'_> {
             }
             PathMessage::Upload => return self.hostile_upload(path).await,
             PathMessage::List => Message::ContentsOfDirectory { path, options },
-            PathMessage::Create => Message::CreateDirectory { path, options, progress },
+            PathMessage::Create => Message::CreateDirectory {
+                path,
+                options,
+                progress,
+            },
             PathMessage::MoveFrom => moves(path, harmless),
             PathMessage::MoveTo => {
                 self.own_file(&harmless).await?;
                 moves(harmless, path)
             }
             PathMessage::Remove => self.removal(vec![path]),
-            PathMessage::CopyFrom => Message::CopyItem { from: path, to: harmless, progress },
+            PathMessage::CopyFrom => Message::CopyItem {
+                from: path,
+                to: harmless,
+                progress,
+            },
             PathMessage::CopyTo => {
                 self.own_file(&harmless).await?;
-                Message::CopyItem { from: harmless, to: path, progress }
+                Message::CopyItem {
+                    from: harmless,
+                    to: path,
+                    progress,
+                }
             }
         };
         self.ask(&message).await
@@ -97,16 +125,24 @@ impl Run<'_> {
 
     async fn own_file(&mut self, path: &str) -> Outcome<()> {
         let source = Source::Bytes(b"a file of the script".to_vec());
-        self.upload_own(vec![("/var/tmp/script".to_owned(), path.to_owned(), source)], 0.0).await.map(|_| ())
+        self.upload_own(vec![("/var/tmp/script".to_owned(), path.to_owned(), source)], 0.0)
+            .await
+            .map(|_| ())
     }
 
     async fn hostile_upload(&mut self, path: String) -> Outcome<Answer> {
         let (sender, mut receiver) = tokio::sync::mpsc::channel(PIPELINE);
         let block = self.session.profile().upload_block;
-        let file = ("/var/tmp/script".to_owned(), path, Source::Bytes(b"out of the cage".to_vec()));
+        let file = (
+            "/var/tmp/script".to_owned(),
+            path,
+            Source::Bytes(b"out of the cage".to_vec()),
+        );
         let work = spawn_blocking(move || send_own(vec![file], sender, block));
         let answer = self.session.link.upload(0.0, 0, &mut receiver).await?;
-        work.await.unwrap_or(Err(LocalError::Abandoned)).map_err(|error| self.local(&error))?;
+        work.await
+            .unwrap_or(Err(LocalError::Abandoned))
+            .map_err(|error| self.local(&error))?;
         answer.ok_or_else(|| self.local(&LocalError::Abandoned))
     }
 }
