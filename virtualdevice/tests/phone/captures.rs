@@ -7,7 +7,7 @@ use cabled_golden::{LIBIMOBILEDEVICE, Line as Recorded, PYMOBILEDEVICE3, Side};
 use cabled_virtualdevice::{Pairing, Phone, Profile};
 use cabled_wire::plist::{self, Dictionary, Limits, Value};
 
-use super::host::{Host, Line, builder};
+use super::host::{Host, Line, builder, identity};
 
 /// Whether a message was said to lockdown before the session's TLS.
 fn in_clear(line: &Recorded) -> bool {
@@ -66,9 +66,10 @@ async fn paired_with(messages: &[Recorded]) -> (Phone, Host) {
     let phone = Phone::builder()
         .profile(Profile::ios_16_7())
         .pairing(Pairing::AutoTrust)
+        .identity(identity())
         .build()
         .unwrap();
-    let mut host = Host::new(&phone).await;
+    let mut host = Host::new();
     let sent = messages.iter().filter(|m| m.from == Side::Host && in_clear(m));
     if let Some(start) = sent.map(dict).find(|d| d.contains_key("HostID")) {
         host.host_id = start.get("HostID").and_then(Value::as_string).unwrap().to_owned();
