@@ -231,7 +231,7 @@ impl Restore<'_> {
                 .unwrap_or(Err(LocalError::Abandoned))
                 .map_err(|error| self.local(&error))?;
             domains = known;
-            let percent = 2.0 + 96.0 * super::run::share(done, total);
+            let percent = 98.0_f64.mul_add(super::run::share(done, total), 2.0);
             let received = self.fetch(wanted, keys.clone(), percent).await?;
             for file in received {
                 self.take(file, keys.as_deref())?;
@@ -555,9 +555,10 @@ fn valid_path(path: &str) -> bool {
                 .all(|part| !part.is_empty() && part != "." && part != ".."))
 }
 
-/// Looks up the records of a batch.
+/// One name of each domain, shared by all its entries.
 type Domains = HashMap<String, Arc<str>>;
 
+/// Looks up the records of a batch.
 fn wanted(
     place: &std::path::Path,
     rows: &[FileRow],
