@@ -12,7 +12,8 @@ use cabled::lockdown::Paired;
 use cabled::mobilebackup::archive::verify::Report;
 use cabled::mobilebackup::folder::plain::PlainFolder;
 use cabled::mobilebackup::live::{
-    Backup, BackupOptions, ChangePassword, Outcome, PasswordChange, RequestOptions, Restore, RestoreOptions, will_encrypt,
+    Backup, BackupOptions, ChangePassword, Outcome, PasswordChange, RequestOptions, Restore, RestoreOptions,
+    will_encrypt,
 };
 use cabled::usbmux::{AttachedDevice, Daemon};
 use cabled::virtualdevice::fs::{self, Digest};
@@ -61,7 +62,11 @@ async fn backup(args: Args) -> Result<(), Failure> {
     let nobody = match args.reach.find(&daemon).await {
         Ok(Some(device)) => return real_phone(&args, &daemon, &device).await,
         Ok(None) => format!("No device is attached at {}.", daemon.address()),
-        Err(error) => format!("No usbmux daemon at {}: {}.", daemon.address(), cabled_examples::with_causes(&*error)),
+        Err(error) => format!(
+            "No usbmux daemon at {}: {}.",
+            daemon.address(),
+            cabled_examples::with_causes(&*error)
+        ),
     };
     if asked {
         return Err(nobody.into());
@@ -75,7 +80,8 @@ async fn real_phone(args: &Args, daemon: &Daemon, device: &AttachedDevice) -> Re
     let paired = pairing::paired(daemon, device).await?;
     let mut job = Job::new(args.dir.clone().unwrap_or_else(|| "backups".into()))?;
     if args.encrypt && !will_encrypt(&paired).await? {
-        job.set_password(&paired, args.password.as_deref().unwrap_or_default()).await?;
+        job.set_password(&paired, args.password.as_deref().unwrap_or_default())
+            .await?;
     }
     let made = job.back_up(&paired, "backup").await?;
     let folder = job.folder.device_path(&made.target);
@@ -84,7 +90,14 @@ async fn real_phone(args: &Args, daemon: &Daemon, device: &AttachedDevice) -> Re
     } else {
         let password = args.password.clone().filter(|_| made.encrypted);
         let report = read_all(folder.clone(), password).await?;
-        job.row("backup", &made.outcome, &format!("{} files read back, {} digests", report.files_read, report.digests_checked));
+        job.row(
+            "backup",
+            &made.outcome,
+            &format!(
+                "{} files read back, {} digests",
+                report.files_read, report.digests_checked
+            ),
+        );
     }
     job.print();
     println!("The backup is {}.", folder.display());
@@ -99,10 +112,21 @@ async fn virtual_phone(args: &Args, profile: &str) -> Result<(), Failure> {
     let phone = phones::phone(profile.clone(), args.phone.seed, Some(&recipe))?;
     desk.plug(&phone).await?;
     let daemon = desk.daemon()?;
-    let device = daemon.find(phone.udid()).await?.ok_or("the virtual phone was not found")?;
-    println!("found   {} ({}, iOS {})", phone.udid(), phone.name(), profile.product_version);
+    let device = daemon
+        .find(phone.udid())
+        .await?
+        .ok_or("the virtual phone was not found")?;
+    println!(
+        "found   {} ({}, iOS {})",
+        phone.udid(),
+        phone.name(),
+        profile.product_version
+    );
     let paired = pairing::paired(&daemon, &device).await?;
-    println!("paired  host {}, TLS pinned to the device's certificate\n", paired.record().host_id);
+    println!(
+        "paired  host {}, TLS pinned to the device's certificate\n",
+        paired.record().host_id
+    );
 
     let temporary = tempfile::tempdir()?;
     let mut job = Job::new(args.dir.clone().unwrap_or_else(|| temporary.path().to_owned()))?;
@@ -114,21 +138,37 @@ async fn virtual_phone(args: &Args, profile: &str) -> Result<(), Failure> {
     let changes = contents::mutate(phone.fs(), args.phone.seed)?;
     let made = job.back_up(&paired, "incremental backup").await?;
     let changed = changes.added.len() + changes.edited.len() + changes.removed.len() + changes.renamed.len();
-    let verified = format!("{} after {changed} changes on the phone", compared(&folder, None, &phone).await?);
+    let verified = format!(
+        "{} after {changed} changes on the phone",
+        compared(&folder, None, &phone).await?
+    );
     job.row("incremental", &made.outcome, &verified);
 
     let password = args.password.as_deref().unwrap_or(DEMO_PASSWORD);
     job.set_password(&paired, password).await?;
     let made = job.back_up(&paired, "encrypted backup").await?;
-    job.row("encrypted", &made.outcome, &compared(&folder, Some(password), &phone).await?);
+    job.row(
+        "encrypted",
+        &made.outcome,
+        &compared(&folder, Some(password), &phone).await?,
+    );
 
     let second = phones::phone(profile, args.phone.seed + 1, None)?;
     desk.plug(&second).await?;
-    let other = daemon.find(second.udid()).await?.ok_or("the second virtual phone was not found")?;
+    let other = daemon
+        .find(second.udid())
+        .await?
+        .ok_or("the second virtual phone was not found")?;
     let other = pairing::paired(&daemon, &other).await?;
     let restored = job.restore(&other, &phone, &second, password).await?;
-    let report = second.backup_state().last_restore().ok_or("the second phone knows of no restore")?;
-    let verified = format!("contents equal, {} digests and {} paddings good", report.digests_verified, report.paddings_verified);
+    let report = second
+        .backup_state()
+        .last_restore()
+        .ok_or("the second phone knows of no restore")?;
+    let verified = format!(
+        "contents equal, {} digests and {} paddings good",
+        report.digests_verified, report.paddings_verified
+    );
     job.row("restore", &restored, &verified);
 
     job.print();
@@ -155,7 +195,10 @@ impl Job {
     fn new(root: PathBuf) -> Result<Self, Failure> {
         std::fs::create_dir_all(&root)?;
         let table = Table::new(["run", "files", "bytes", "time", "MB/s", "verified"]);
-        Ok(Self { folder: PlainFolder::new(root), table })
+        Ok(Self {
+            folder: PlainFolder::new(root),
+            table,
+        })
     }
 
     async fn back_up(&mut self, paired: &Paired, title: &str) -> Result<Made, Failure> {
@@ -167,27 +210,41 @@ impl Job {
                 stop.store(true, Ordering::Relaxed);
             }
         });
-        let made = Backup::new(paired).run(BackupOptions::default(), &mut self.folder, &mut bar).await;
+        let made = Backup::new(paired)
+            .run(BackupOptions::default(), &mut self.folder, &mut bar)
+            .await;
         interrupt.abort();
         bar.done();
         let made = made.map_err(|error| format!("{} ({})", cabled_examples::with_causes(&error), error.remedy()))?;
         for file in made.outcome.unreadable_files() {
             eprintln!("not in the backup: {file:?}");
         }
-        Ok(Made { target: made.outcome.target.clone(), encrypted: made.encrypted, outcome: made.outcome })
+        Ok(Made {
+            target: made.outcome.target.clone(),
+            encrypted: made.encrypted,
+            outcome: made.outcome,
+        })
     }
 
     async fn set_password(&mut self, paired: &Paired, password: &str) -> Result<(), Failure> {
         let change = PasswordChange::Enable { new: password.into() };
         let mut bar = Bar::new("turning encryption on");
-        let done = ChangePassword::new(paired).run(change, RequestOptions::default(), &mut self.folder, &mut bar).await;
+        let done = ChangePassword::new(paired)
+            .run(change, RequestOptions::default(), &mut self.folder, &mut bar)
+            .await;
         bar.done();
         done?;
         Ok(())
     }
 
     /// Restores everything from `source`'s backup, lets the phone restart, and compares the two phones.
-    async fn restore(&mut self, paired: &Paired, source: &Phone, target: &Phone, password: &str) -> Result<Outcome, Failure> {
+    async fn restore(
+        &mut self,
+        paired: &Paired,
+        source: &Phone,
+        target: &Phone,
+        password: &str,
+    ) -> Result<Outcome, Failure> {
         let options = RestoreOptions::default()
             .source(source.udid().as_str())
             .password(password)
@@ -200,10 +257,16 @@ impl Job {
         bar.done();
         let outcome = restored?.outcome;
         let restarted = async { while !matches!(events.recv().await, Ok(PhoneEvent::Restarted) | Err(_)) {} };
-        tokio::time::timeout(Duration::from_secs(60), restarted).await.map_err(|_| "the phone did not restart")?;
+        tokio::time::timeout(Duration::from_secs(60), restarted)
+            .await
+            .map_err(|_| "the phone did not restart")?;
         let (first, second) = (hashed(source).await?, hashed(target).await?);
         let difference = fs::diff(&first, &second);
-        if difference.is_empty() { Ok(outcome) } else { Err(format!("the restored phone differs: {difference}").into()) }
+        if difference.is_empty() {
+            Ok(outcome)
+        } else {
+            Err(format!("the restored phone differs: {difference}").into())
+        }
     }
 
     fn row(&mut self, name: &str, outcome: &Outcome, verified: &str) {
@@ -211,7 +274,14 @@ impl Job {
         let moved = outcome.bytes_received + outcome.bytes_sent;
         let seconds = outcome.elapsed.as_secs_f64();
         let rate = moved as f64 / 1e6 / seconds.max(1e-9);
-        let cells = [name.to_owned(), files.to_string(), bytes(moved), format!("{seconds:.1} s"), format!("{rate:.1}"), verified.to_owned()];
+        let cells = [
+            name.to_owned(),
+            files.to_string(),
+            bytes(moved),
+            format!("{seconds:.1} s"),
+            format!("{rate:.1}"),
+            verified.to_owned(),
+        ];
         self.table.row(cells);
     }
 
@@ -236,7 +306,11 @@ async fn compared(folder: &Path, password: Option<&str>, phone: &Phone) -> Resul
     let started = Instant::now();
     let work = move || check::equals(&folder, password.as_deref(), &expected, |_| {});
     let report = tokio::task::spawn_blocking(work).await??;
-    Ok(format!("{} files equal the phone's, read in {:.1} s", report.files_read, started.elapsed().as_secs_f64()))
+    Ok(format!(
+        "{} files equal the phone's, read in {:.1} s",
+        report.files_read,
+        started.elapsed().as_secs_f64()
+    ))
 }
 
 async fn read_all(folder: PathBuf, password: Option<String>) -> Result<Report, Failure> {

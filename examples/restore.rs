@@ -65,7 +65,12 @@ async fn restore(args: Args) -> Result<(), Failure> {
         let (path, password) = (path.clone(), args.password.clone());
         let work = move || check::read_all(&path, password.as_deref(), |_| {}, |_| {});
         let report = tokio::task::spawn_blocking(work).await??;
-        println!("{} is whole: {} files, {}.", args.dir.join(&source).display(), report.files, bytes(report.content_bytes));
+        println!(
+            "{} is whole: {} files, {}.",
+            args.dir.join(&source).display(),
+            report.files,
+            bytes(report.content_bytes)
+        );
     }
     if !args.yes {
         return Err(format!("this replaces what is on {}; say --yes to go on", device.udid).into());

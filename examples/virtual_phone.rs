@@ -59,7 +59,13 @@ async fn serve(args: Args) -> Result<(), Failure> {
         let device: Arc<dyn Connect> = Arc::new(phone.clone());
         front.add(device).await?;
         let used = phone.fs().total_bytes() - phone.fs().free_bytes();
-        println!("{}  iOS {}, {}, {} of contents", phone.udid(), phone.profile().product_version, phone.name(), bytes(used));
+        println!(
+            "{}  iOS {}, {}, {} of contents",
+            phone.udid(),
+            phone.profile().product_version,
+            phone.name(),
+            bytes(used)
+        );
         served.push(phone);
     }
     let handle = front.serve_tcp(args.listen)?;

@@ -29,15 +29,33 @@ pub fn read_all(
     if report.is_sound() {
         return Ok(report);
     }
-    let findings: Vec<_> = report.damage.list.iter().take(5).map(|finding| format!("{finding:?}")).collect();
-    Err(format!("the backup is damaged, {} findings: {}", report.damage.total(), findings.join("; ")).into())
+    let findings: Vec<_> = report
+        .damage
+        .list
+        .iter()
+        .take(5)
+        .map(|finding| format!("{finding:?}"))
+        .collect();
+    Err(format!(
+        "the backup is damaged, {} findings: {}",
+        report.damage.total(),
+        findings.join("; ")
+    )
+    .into())
 }
 
 /// Checks a backup as [`read_all`] does, and that it holds exactly what `phone` says: each path, each link's target,
 /// each file's SHA-256.
-pub fn equals(folder: &Path, password: Option<&str>, phone: &[Digest], on_bytes: impl FnMut(u64) + Send) -> Result<Report, Failure> {
-    let mut expected: BTreeMap<(Arc<str>, Arc<str>), &Digest> =
-        phone.iter().map(|digest| ((digest.domain.clone(), digest.path.clone()), digest)).collect();
+pub fn equals(
+    folder: &Path,
+    password: Option<&str>,
+    phone: &[Digest],
+    on_bytes: impl FnMut(u64) + Send,
+) -> Result<Report, Failure> {
+    let mut expected: BTreeMap<(Arc<str>, Arc<str>), &Digest> = phone
+        .iter()
+        .map(|digest| ((digest.domain.clone(), digest.path.clone()), digest))
+        .collect();
     let mut wrong = Vec::new();
     let report = read_all(
         folder,
@@ -57,14 +75,23 @@ pub fn equals(folder: &Path, password: Option<&str>, phone: &[Digest], on_bytes:
         },
         on_bytes,
     )?;
-    wrong.extend(expected.keys().map(|(domain, path)| format!("{domain}-{path} (not in the backup)")));
+    wrong.extend(
+        expected
+            .keys()
+            .map(|(domain, path)| format!("{domain}-{path} (not in the backup)")),
+    );
     // The phone writes this file into each backup; it is not part of its tree.
     wrong.retain(|path| !path.starts_with("KeychainDomain-keychain-backup.plist"));
     if wrong.is_empty() {
         return Ok(report);
     }
     let shown: Vec<_> = wrong.iter().take(5).map(String::as_str).collect();
-    Err(format!("{} entries of the backup differ from the phone: {}", wrong.len(), shown.join(", ")).into())
+    Err(format!(
+        "{} entries of the backup differ from the phone: {}",
+        wrong.len(),
+        shown.join(", ")
+    )
+    .into())
 }
 
 struct Each<F, B> {

@@ -66,7 +66,11 @@ impl Desk {
         let records = tempfile::tempdir()?;
         let front = Front::new(records.path());
         let handle = front.serve_tcp(([127, 0, 0, 1], 0).into())?;
-        Ok(Self { front, handle, _records: records })
+        Ok(Self {
+            front,
+            handle,
+            _records: records,
+        })
     }
 
     /// Plugs a phone in.
@@ -94,7 +98,9 @@ pub fn profile(name: &str) -> Result<Profile, Failure> {
 /// Reads `200MB`, `50 GB`, `4GiB` or plain bytes.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: f64 = number.parse().map_err(|_| format!("`{text}` is no number of bytes"))?;
     let factor = match unit.trim().to_ascii_lowercase().as_str() {
@@ -117,7 +123,12 @@ mod tests {
 
     #[test]
     fn sizes_are_read_with_their_units() {
-        for (text, bytes) in [("0", 0), ("200MB", 200_000_000), ("1.5 GB", 1_500_000_000), ("4GiB", 4 << 30)] {
+        for (text, bytes) in [
+            ("0", 0),
+            ("200MB", 200_000_000),
+            ("1.5 GB", 1_500_000_000),
+            ("4GiB", 4 << 30),
+        ] {
             assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
         }
         assert!(parse_bytes("many").is_err() && parse_bytes("5 parsecs").is_err());

@@ -23,8 +23,15 @@ impl Bar {
         let style = ProgressStyle::with_template("{prefix:<28} [{bar:30}] {percent:>3}%  {msg}")
             .map(|style| style.progress_chars("=> "))
             .unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(100) } else { ProgressBar::hidden() };
-        Self { bar: bar.with_style(style).with_prefix(title.to_owned()), stop: Arc::default() }
+        let bar = if std::io::stderr().is_terminal() {
+            ProgressBar::new(100)
+        } else {
+            ProgressBar::hidden()
+        };
+        Self {
+            bar: bar.with_style(style).with_prefix(title.to_owned()),
+            stop: Arc::default(),
+        }
     }
 
     /// Stops the run at its next step when it is set; for a Ctrl-C handler.
@@ -42,8 +49,16 @@ impl Observer for Bar {
     fn on_progress(&mut self, progress: &Progress) -> ControlFlow<()> {
         self.bar.set_position(progress.percent as u64);
         let files = progress.files_received + progress.files_sent;
-        self.bar.set_message(format!("{}, {files} files, {}", progress.phase, bytes(progress.run_bytes())));
-        if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        self.bar.set_message(format!(
+            "{}, {files} files, {}",
+            progress.phase,
+            bytes(progress.run_bytes())
+        ));
+        if self.stop.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 
     fn on_notice(&mut self, notice: &Notice) {

@@ -23,13 +23,31 @@ const OURS: &[&str] = &[];
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
-        trial("backup: libimobiledevice, through every state", LIBIMOBILEDEVICE, || every_state(&Libimobiledevice)),
-        trial("backup: pymobiledevice3, through every state", PYMOBILEDEVICE3, || every_state(&Pymobiledevice3)),
+        trial(
+            "backup: libimobiledevice, through every state",
+            LIBIMOBILEDEVICE,
+            || every_state(&Libimobiledevice),
+        ),
+        trial("backup: pymobiledevice3, through every state", PYMOBILEDEVICE3, || {
+            every_state(&Pymobiledevice3)
+        }),
         trial("backup: ours, through every state", OURS, || every_state(&Ours)),
-        trial("backup: libimobiledevice against every iOS version", LIBIMOBILEDEVICE, || every_version(&Libimobiledevice)),
-        trial("backup: pymobiledevice3 against every iOS version", PYMOBILEDEVICE3, || every_version(&Pymobiledevice3)),
+        trial(
+            "backup: libimobiledevice against every iOS version",
+            LIBIMOBILEDEVICE,
+            || every_version(&Libimobiledevice),
+        ),
+        trial(
+            "backup: pymobiledevice3 against every iOS version",
+            PYMOBILEDEVICE3,
+            || every_version(&Pymobiledevice3),
+        ),
         trial("backup: ours against every iOS version", OURS, || every_version(&Ours)),
-        trial("backup: libimobiledevice asks for info and list", LIBIMOBILEDEVICE, info_and_list),
+        trial(
+            "backup: libimobiledevice asks for info and list",
+            LIBIMOBILEDEVICE,
+            info_and_list,
+        ),
     ];
     macro_rules! restores {
         ($($maker:ident, $maker_needs:ident => $restorer:ident, $restorer_needs:ident: $name:literal;)*) => {$(
@@ -73,7 +91,11 @@ impl Client for Libimobiledevice {
 
     fn back_up(&self, bed: &Bed, _: &Phone, dir: &Path, full: bool) -> Outcome {
         let dir = path(dir);
-        let args: Vec<&str> = if full { vec!["backup", "--full", &dir] } else { vec!["backup", &dir] };
+        let args: Vec<&str> = if full {
+            vec!["backup", "--full", &dir]
+        } else {
+            vec!["backup", &dir]
+        };
         Self::run(bed, &args)
     }
 
@@ -102,7 +124,9 @@ struct Pymobiledevice3;
 
 impl Pymobiledevice3 {
     fn run(bed: &Bed, args: &[&str]) -> Outcome {
-        pymobiledevice3::run(bed, &[&["backup2"], args].concat())?.ok().map(|_| ())
+        pymobiledevice3::run(bed, &[&["backup2"], args].concat())?
+            .ok()
+            .map(|_| ())
     }
 }
 
@@ -113,7 +137,11 @@ impl Client for Pymobiledevice3 {
 
     fn back_up(&self, bed: &Bed, _: &Phone, dir: &Path, full: bool) -> Outcome {
         let dir = path(dir);
-        let args: Vec<&str> = if full { vec!["backup", "--full", &dir] } else { vec!["backup", &dir] };
+        let args: Vec<&str> = if full {
+            vec!["backup", "--full", &dir]
+        } else {
+            vec!["backup", &dir]
+        };
         Self::run(bed, &args)
     }
 
@@ -145,7 +173,11 @@ impl Ours {
     fn paired(bed: &Bed, phone: &Phone) -> Result<Paired, String> {
         let daemon = bed.daemon()?;
         bed.runtime.block_on(async {
-            let device = daemon.find(phone.udid()).await.map_err(text)?.ok_or("the phone is not listed")?;
+            let device = daemon
+                .find(phone.udid())
+                .await
+                .map_err(text)?
+                .ok_or("the phone is not listed")?;
             pairing::paired(&daemon, &device).await.map_err(text)
         })
     }
@@ -160,13 +192,19 @@ impl Client for Ours {
         let paired = Self::paired(bed, phone)?;
         let mut folder = PlainFolder::new(dir);
         let options = BackupOptions::default().full(full);
-        bed.runtime.block_on(Backup::new(&paired).run(options, &mut folder, &mut ())).map(|_| ()).map_err(text)
+        bed.runtime
+            .block_on(Backup::new(&paired).run(options, &mut folder, &mut ()))
+            .map(|_| ())
+            .map_err(text)
     }
 
     fn change_password(&self, bed: &Bed, phone: &Phone, dir: &Path, old: Option<&str>, new: Option<&str>) -> Outcome {
         let change = match (old, new) {
             (None, Some(new)) => PasswordChange::Enable { new: new.into() },
-            (Some(old), Some(new)) => PasswordChange::Change { old: old.into(), new: new.into() },
+            (Some(old), Some(new)) => PasswordChange::Change {
+                old: old.into(),
+                new: new.into(),
+            },
             (Some(old), None) => PasswordChange::Disable { old: old.into() },
             (None, None) => return Ok(()),
         };
@@ -174,7 +212,10 @@ impl Client for Ours {
         let mut folder = PlainFolder::new(dir);
         let options = RequestOptions::default();
         let run = ChangePassword::new(&paired);
-        bed.runtime.block_on(run.run(change, options, &mut folder, &mut ())).map(|_| ()).map_err(text)
+        bed.runtime
+            .block_on(run.run(change, options, &mut folder, &mut ()))
+            .map(|_| ())
+            .map_err(text)
     }
 
     fn restore(&self, bed: &Bed, phone: &Phone, dir: &Path, source: &Phone, password: Option<&str>) -> Outcome {
@@ -188,7 +229,10 @@ impl Client for Ours {
         if let Some(password) = password {
             options = options.password(password);
         }
-        bed.runtime.block_on(Restore::new(&paired).run(options, &mut folder, &mut ())).map(|_| ()).map_err(text)
+        bed.runtime
+            .block_on(Restore::new(&paired).run(options, &mut folder, &mut ()))
+            .map(|_| ())
+            .map_err(text)
     }
 }
 
@@ -197,7 +241,11 @@ fn compared(dir: &Path, phone: &Phone, password: Option<&str>) -> Outcome {
     let expected = bed::digest(phone)?;
     let folder = dir.join(phone.udid().as_str());
     let report = check::equals(&folder, password, &expected, |_| {}).map_err(text)?;
-    if report.files < 50 { Err(format!("only {} files are in the backup", report.files)) } else { Ok(()) }
+    if report.files < 50 {
+        Err(format!("only {} files are in the backup", report.files))
+    } else {
+        Ok(())
+    }
 }
 
 /// Full, incremental, encrypted, another password, not encrypted: compared with the phone after each.
@@ -209,32 +257,56 @@ fn every_state(client: &dyn Client) -> Outcome {
 
     step("full backup", client.back_up(&bed, &phone, &dir, true))?;
     step("full backup", compared(&dir, &phone, None))?;
-    let full = phone.backup_state().last_backup().ok_or("the phone knows of no backup")?;
+    let full = phone
+        .backup_state()
+        .last_backup()
+        .ok_or("the phone knows of no backup")?;
 
     let changes = contents::mutate(phone.fs(), 5).map_err(text)?;
     step("incremental backup", client.back_up(&bed, &phone, &dir, false))?;
     step("incremental backup", compared(&dir, &phone, None))?;
-    let incremental = phone.backup_state().last_backup().ok_or("the phone knows of no backup")?;
+    let incremental = phone
+        .backup_state()
+        .last_backup()
+        .ok_or("the phone knows of no backup")?;
     if incremental.full || incremental.files_sent >= full.files_sent || incremental.files_sent == 0 {
-        return Err(format!("the incremental run sent {} files, the full one {}", incremental.files_sent, full.files_sent));
+        return Err(format!(
+            "the incremental run sent {} files, the full one {}",
+            incremental.files_sent, full.files_sent
+        ));
     }
     if changes.removed.is_empty() || incremental.files_removed == 0 {
         return Err("the incremental run removed nothing".into());
     }
 
-    step("encryption on", client.change_password(&bed, &phone, &dir, None, Some("first pässword")))?;
+    step(
+        "encryption on",
+        client.change_password(&bed, &phone, &dir, None, Some("first pässword")),
+    )?;
     step("encrypted backup", client.back_up(&bed, &phone, &dir, false))?;
     step("encrypted backup", compared(&dir, &phone, Some("first pässword")))?;
 
-    step("change of the password", client.change_password(&bed, &phone, &dir, Some("first pässword"), Some("second")))?;
+    step(
+        "change of the password",
+        client.change_password(&bed, &phone, &dir, Some("first pässword"), Some("second")),
+    )?;
     contents::mutate(phone.fs(), 6).map_err(text)?;
-    step("backup with the second password", client.back_up(&bed, &phone, &dir, false))?;
-    step("backup with the second password", compared(&dir, &phone, Some("second")))?;
+    step(
+        "backup with the second password",
+        client.back_up(&bed, &phone, &dir, false),
+    )?;
+    step(
+        "backup with the second password",
+        compared(&dir, &phone, Some("second")),
+    )?;
     if compared(&dir, &phone, Some("first pässword")).is_ok() {
         return Err("the first password still opens the backup".into());
     }
 
-    step("encryption off", client.change_password(&bed, &phone, &dir, Some("second"), None))?;
+    step(
+        "encryption off",
+        client.change_password(&bed, &phone, &dir, Some("second"), None),
+    )?;
     step("backup without a password", client.back_up(&bed, &phone, &dir, false))?;
     step("backup without a password", compared(&dir, &phone, None))
 }
@@ -245,10 +317,15 @@ fn every_version(client: &dyn Client) -> Outcome {
         let name = profile.name.clone();
         let (bed, phone) = Bed::with_phone(profile)?;
         let dir = bed.folder("backups")?;
-        let done = client.pair(&bed, &phone).and_then(|()| client.back_up(&bed, &phone, &dir, true));
-        done.and_then(|()| compared(&dir, &phone, None)).map_err(|error| format!("iOS {name}, full: {error}"))?;
+        let done = client
+            .pair(&bed, &phone)
+            .and_then(|()| client.back_up(&bed, &phone, &dir, true));
+        done.and_then(|()| compared(&dir, &phone, None))
+            .map_err(|error| format!("iOS {name}, full: {error}"))?;
         contents::mutate(phone.fs(), 5).map_err(text)?;
-        let done = client.back_up(&bed, &phone, &dir, false).and_then(|()| compared(&dir, &phone, None));
+        let done = client
+            .back_up(&bed, &phone, &dir, false)
+            .and_then(|()| compared(&dir, &phone, None));
         done.map_err(|error| format!("iOS {name}, incremental: {error}"))?;
     }
     Ok(())
@@ -264,14 +341,20 @@ fn restored(maker: &dyn Client, restorer: &dyn Client) -> Outcome {
         maker.back_up(&bed, &phone, &dir, false)?;
         compared(&dir, &phone, password)?;
         let second = Bed::new()?;
-        let target = bed::phone(Profile::ios_16_7(), 77, password.is_some().then(|| Recipe::tiny()).as_ref())?;
+        let target = bed::phone(
+            Profile::ios_16_7(),
+            77,
+            password.is_some().then(|| Recipe::tiny()).as_ref(),
+        )?;
         second.plug(&target)?;
         restorer.pair(&second, &target)?;
         let mut events = target.events();
         restorer.restore(&second, &target, &dir, &phone, password)?;
         second.runtime.block_on(async {
             let restarted = async { while !matches!(events.recv().await, Ok(PhoneEvent::Restarted) | Err(_)) {} };
-            tokio::time::timeout(std::time::Duration::from_secs(30), restarted).await.map_err(|_| "no restart")
+            tokio::time::timeout(std::time::Duration::from_secs(30), restarted)
+                .await
+                .map_err(|_| "no restart")
         })?;
         bed::same(&bed::digest(&phone)?, &bed::digest(&target)?)?;
     }
