@@ -67,7 +67,10 @@ impl Engine<'_> {
     /// link leaves it.
     pub(super) async fn run(&mut self, request: Dictionary) -> Result<Response, BackupError> {
         self.phase(Phase::Waiting);
-        let result = self.serve(request).await;
+        let result = match self.state.cancelled {
+            Some(_) => Err(BackupError::Cancelled), // nothing was asked for yet
+            None => self.serve(request).await,
+        };
         match (&self.state.cancelled, result) {
             (None, result) => result,
             // Too late: the device was done.

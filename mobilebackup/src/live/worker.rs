@@ -94,7 +94,7 @@ impl Worker {
         let opener = folder.opener(&scope);
         let (queue, ops) = mpsc::channel(QUEUE);
         let (opened, result) = oneshot::channel();
-        drop(tokio::task::spawn_blocking(move || match opener() {
+        let work = move || match opener() {
             Ok(run) => {
                 drop(opened.send(Ok(())));
                 Thread {
@@ -106,7 +106,10 @@ impl Worker {
                 .work(ops);
             }
             Err(error) => drop(opened.send(Err(error))),
-        }));
+        };
+        // A thread of its own, not one of the runtime's pool: it lives for hours, and 64 devices would fill the pool.
+        let spawned = std::thread::Builder::new().name("cabled-backup".to_owned()).spawn(work);
+        spawned.map_err(FolderError::io("start a thread for", "the backup folder"))?;
         result.await.map_err(|_| BackupError::ShuttingDown)??;
         Ok(Self { queue })
     }
