@@ -59,6 +59,11 @@ impl FileId {
         Self(hash.finalize().into())
     }
 
+    /// The id of `domain-path`.
+    pub(crate) fn of_name(name: &str) -> Self {
+        Self(Sha1::digest(name).into())
+    }
+
     /// Reads 40 hexadecimal digits, lower case as devices write them.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 20];
@@ -95,8 +100,7 @@ impl fmt::Debug for FileId {
 /// The known answers in the repository's `tests/golden/backup`.
 #[cfg(test)]
 pub(crate) fn vectors() -> serde_json::Value {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/backup/vectors.json");
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    cabled_golden::json("backup/vectors.json")
 }
 
 #[cfg(test)]
