@@ -37,7 +37,7 @@ pub(super) type Notifications = mpsc::Receiver<Option<String>>;
 /// The exchange of one run.
 pub(super) struct Engine<'a> {
     pub(super) connection: Connection,
-    pub(super) worker: Worker,
+    pub(super) worker: &'a Worker,
     pub(super) notifications: Option<Notifications>,
     pub(super) observer: &'a mut dyn Observer,
     pub(super) progress: Progress,

@@ -114,6 +114,8 @@ impl Host {
         let worker = Worker::spawn(folder, scope.clone()).await?;
         let (progress, notices, state) = (Progress::default(), Vec::new(), State::default());
         let (observer, common) = (&mut observer, &common);
+        let owned = worker;
+        let worker = &owned;
         let mut engine = Engine {
             connection,
             worker,
@@ -131,6 +133,7 @@ impl Host {
             _ => Ok(()),
         };
         engine.connection.disconnect(None).await;
+        owned.close().await;
         finished.and(result)
     }
 }
