@@ -277,6 +277,10 @@ impl Archive {
             None => None,
         };
         let keybag = self.keybag.as_ref().ok_or(ArchiveError::NoKeybag)?;
+        // iOS 10.0 could leave its metadata encryption behind when encryption was turned off: the password then opens
+        // the index, and the keybag is that of any unencrypted backup.
+        let is_leftover = column_key.is_some() && self.protection != Protection::Encrypted;
+        let password = if is_leftover { b"" } else { password };
         let key = keybag.derive(password, self.options.round_limits, observer)?;
         self.open_with_key(&key, column_key, observer)?;
         Ok(key)

@@ -535,6 +535,24 @@ fn a_backup_of_ios_10_0_opens_with_its_password() {
 }
 
 #[test]
+fn metadata_encryption_left_behind_in_a_plain_backup_still_opens() {
+    let case = &golden::vectors()["ios_10_0_only"];
+    let digits = |key: &str| case[key].as_str().unwrap().to_owned();
+    let folder = with_index(&format!(
+        "DELETE FROM Files WHERE relativePath != 'Library/block.bin';
+         UPDATE Files SET relativePath = 'a/b.txt', file = x'{}';
+         INSERT INTO Properties VALUES ('salt', x'{}'), ('passwordHash', x'{}');",
+        digits("file_column"),
+        digits("salt"),
+        digits("password_hash")
+    ));
+    let mut archive = Archive::open(folder.path()).unwrap();
+    assert!(archive.is_locked() && archive.protection() == Protection::Plain);
+    archive.unlock(PASSWORD).unwrap();
+    assert_eq!(archive.entries().unwrap().count(), 1);
+}
+
+#[test]
 #[cfg(unix)]
 fn payloads_that_are_no_files_are_refused() {
     let folder = golden::copy_of("synthetic/plain-v10");
