@@ -79,6 +79,11 @@ impl Phone {
         });
     }
 
+    /// Counts restarts.
+    pub(crate) fn boot(&self) -> u64 {
+        self.inner.power.borrow().boot
+    }
+
     /// Whether connections can be made: not switched off, not restarting.
     #[must_use]
     pub fn is_on(&self) -> bool {

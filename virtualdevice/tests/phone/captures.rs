@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use cabled_virtualdevice::{Pairing, Phone, Profile};
 use cabled_wire::plist::{self, Dictionary, Limits, Value};
 
-use super::host::{Host, Line, builder};
+use super::host::{Host, Line, builder, identity};
 
 const LIBIMOBILEDEVICE: &str = "client-captures-libimobiledevice-1.3.0";
 const PYMOBILEDEVICE3: &str = "client-captures-pymobiledevice3-11.45.0";
@@ -90,9 +90,10 @@ async fn paired_with(messages: &[Recorded]) -> (Phone, Host) {
     let phone = Phone::builder()
         .profile(Profile::ios_16_7())
         .pairing(Pairing::AutoTrust)
+        .identity(identity())
         .build()
         .unwrap();
-    let mut host = Host::new(&phone).await;
+    let mut host = Host::new();
     let sent = messages.iter().filter(|m| m.from_host && m.layer == "lockdown");
     if let Some(start) = sent.map(Recorded::dict).find(|d| d.contains_key("HostID")) {
         host.host_id = start.get("HostID").and_then(Value::as_string).unwrap().to_owned();
