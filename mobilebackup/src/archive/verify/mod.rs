@@ -107,6 +107,10 @@ const BATCH_BYTES: u64 = 4 << 20;
 const BATCHES_AHEAD: usize = 16;
 
 /// What a worker found out about one row.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are rows; a box for each would only cost"
+)]
 enum Found {
     Row(FileCheck),
     Skipped(super::entry::SkippedRow),
@@ -206,7 +210,13 @@ fn work(shared: &Shared<'_>, sender: &mpsc::SyncSender<Batch>) {
                     shared.bytes.fetch_add(bytes, Ordering::Relaxed);
                     !shared.stop.load(Ordering::Relaxed)
                 };
-                Found::Row(check::check(shared.archive, entry, shared.options, &mut buffer, &mut pulse))
+                Found::Row(check::check(
+                    shared.archive,
+                    entry,
+                    shared.options,
+                    &mut buffer,
+                    &mut pulse,
+                ))
             }
         });
         if batch.len() >= BATCH_ROWS || unreported >= BATCH_BYTES {
