@@ -42,11 +42,11 @@ impl MuxStream {
     pub(super) async fn connected(&self) -> Result<(), CloseReason> {
         poll_fn(|cx| {
             let mut inner = self.shared().lock();
+            if inner.mux.was_accepted(self.id) {
+                return Poll::Ready(Ok(())); // even if the device has said its last word already
+            }
             if let Some(reason) = inner.mux.close_reason(self.id) {
                 return Poll::Ready(Err(reason));
-            }
-            if inner.mux.is_connected(self.id) {
-                return Poll::Ready(Ok(()));
             }
             self.wait_to_write(&mut inner, cx);
             Poll::Pending
