@@ -329,3 +329,59 @@ async fn hundreds_of_short_connections_leave_nothing_behind() {
         }
     }
 }
+
+/// Not a test of right or wrong: run it in an optimised build with `--ignored --nocapture` to see figures.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures throughput; only an optimised build says anything"]
+async fn throughput_is_several_hundred_megabytes_a_second() {
+    /// Sends zeros for ever and takes whatever comes.
+    #[derive(Debug)]
+    struct Hose(Udid);
+    impl Connect for Hose {
+        fn connect(&self, _port: u16) -> BoxFuture<'_, Result<BoxStream, ConnectError>> {
+            let (ours, theirs) = duplex(256 << 10);
+            let (mut read, mut write) = tokio::io::split(theirs);
+            tokio::spawn(async move {
+                let block = vec![0; 256 << 10];
+                while write.write_all(&block).await.is_ok() {}
+            });
+            tokio::spawn(async move {
+                let mut block = vec![0; 256 << 10];
+                while read.read(&mut block).await.is_ok_and(|read| read > 0) {}
+            });
+            Box::pin(async move { Ok(Box::new(ours) as BoxStream) })
+        }
+
+        fn udid(&self) -> Option<&Udid> {
+            Some(&self.0)
+        }
+    }
+    let (_folder, front, _handle, daemon) = front();
+    let hose: Arc<dyn Connect> = Arc::new(Hose(toy().udid().unwrap().clone()));
+    let id = front.add(hose).await.unwrap();
+    let amount = 1_usize << 30;
+    for name in ["multiplexer alone", "multiplexer and daemon over TCP"] {
+        let open = async || match name {
+            "multiplexer alone" => front.connect(id, 1).await.unwrap(),
+            _ => daemon.connect(id, 1).await.unwrap(),
+        };
+        let mut block = vec![0; 256 << 10];
+        let mut stream = open().await;
+        let started = std::time::Instant::now();
+        let mut moved = 0;
+        while moved < amount {
+            moved += stream.read(&mut block).await.unwrap();
+        }
+        let from_phone = moved as f64 / 1e6 / started.elapsed().as_secs_f64();
+        drop(stream);
+        let mut stream = open().await;
+        let (started, mut moved) = (std::time::Instant::now(), 0);
+        while moved < amount / 4 {
+            // Its own bytes are not read meanwhile: the two directions do not depend on each other.
+            moved += stream.write(&block).await.unwrap();
+        }
+        let to_phone = moved as f64 / 1e6 / started.elapsed().as_secs_f64();
+        println!("{name}: {from_phone:.0} MB/s from the phone, {to_phone:.0} MB/s to it");
+        assert!(from_phone > 200.0 && to_phone > 200.0);
+    }
+}
