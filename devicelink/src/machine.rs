@@ -561,9 +561,16 @@ impl Exchange {
         let declared = u32::from_be_bytes(header);
         let max = self.options.limits.bytes;
         match usize::try_from(declared) {
-            Ok(0) => Err(WireError::Invalid { what: "frame length", value: 0 }),
+            Ok(0) => Err(WireError::Invalid {
+                what: "frame length",
+                value: 0,
+            }),
             Ok(len) if len <= max => Ok(len),
-            _ => Err(WireError::TooLong { field: "frame", declared: declared.into(), max: max as u64 }),
+            _ => Err(WireError::TooLong {
+                field: "frame",
+                declared: declared.into(),
+                max: max as u64,
+            }),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The host core against recorded devices, hostile ones and silent ones; no socket, and a clock moved by hand.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     reason = "test code"

@@ -1,1 +1,46 @@
-//! What the examples share.
+//! What the examples share: finding and pairing a device, showing progress and tables.
+
+pub mod memory;
+pub mod pairing;
+pub mod reach;
+pub mod table;
+
+/// What an example ends with when something goes wrong: the error and each of its causes, as one paragraph.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs an example's main function, prints a failure with all its causes, and says so by the exit code.
+pub fn run(main: impl Future<Output = Result<(), Failure>>) -> std::process::ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("error: no runtime: {e}");
+            return std::process::ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(main) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {}", with_causes(&*failure));
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error's text with those of its causes behind it, none twice.
+pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -16,16 +16,24 @@ use std::time::SystemTime;
 pub use error::{FolderError, FolderErrorKind};
 pub use scope::{Access, Purpose, Scope, ScopedPath};
 
+/// What [`BackupFolder::opener`] gives: opens the folder on whatever thread it is called.
+pub type Opener = Box<dyn FnOnce() -> Result<Box<dyn FolderRun>, FolderError> + Send>;
+
 /// A place that holds the backups of devices, one folder each.
 pub trait BackupFolder: Send + Sync {
-    /// Opens the folder for one exchange with a device. Nothing else may change the device's folder until the
-    /// [`FolderRun`] is dropped.
+    /// Prepares to open the folder for one exchange with a device. Does not block; the [`Opener`] does.
     ///
-    /// Blocks: call it where blocking is allowed.
+    /// Once it is open, nothing else may change the device's folder until the [`FolderRun`] is dropped. Opening fails
+    /// with [`FolderErrorKind::Busy`] when another run has it.
+    fn opener(&self, scope: &Scope) -> Opener;
+
+    /// Opens the folder at once. Blocks.
     ///
     /// # Errors
     /// [`FolderErrorKind::Busy`] when another run has the folder; otherwise what the storage says.
-    fn open(&self, scope: &Scope) -> Result<Box<dyn FolderRun>, FolderError>;
+    fn open(&self, scope: &Scope) -> Result<Box<dyn FolderRun>, FolderError> {
+        self.opener(scope)()
+    }
 }
 
 /// One exchange's view of the storage; its unit is the device's request. Used by one thread, and free to block.

@@ -145,7 +145,8 @@ mod tests {
                 fn trees_are_made_listed_copied_renamed_and_removed() {
                     let temp = tempfile::tempdir().unwrap();
                     let root = Dir::open_root(temp.path()).unwrap();
-                    let deep = root.make_dirs(&path("a/b/c")).unwrap();
+                    let wanted = path("a/b/c/f");
+                    let (deep, _) = root.make_parent_of(&wanted).unwrap();
                     deep.create_file("f").unwrap().write_all(b"data").unwrap();
                     assert!(deep.create_file("f").is_err(), "a file is created once");
                     assert_eq!(deep.stat("f").unwrap().size, 4);

@@ -20,7 +20,7 @@ use cabled_wire::path::RelativePath;
 
 pub use self::state::{Recovery, SnapshotState};
 use super::beneath::Dir;
-use super::{BackupFolder, FolderError, FolderRun, Scope};
+use super::{BackupFolder, FolderError, Opener, Scope};
 
 /// Our own folder inside the backup root.
 const PRIVATE: &str = ".cabled";
@@ -118,12 +118,15 @@ impl PlainFolder {
 }
 
 impl BackupFolder for PlainFolder {
-    fn open(&self, scope: &Scope) -> Result<Box<dyn FolderRun>, FolderError> {
-        let mut run = run::PlainRun::open(self, scope)?;
-        if scope.purpose() == super::Purpose::Backup {
-            run.prepare_backup()?;
-        }
-        Ok(Box::new(run))
+    fn opener(&self, scope: &Scope) -> Opener {
+        let (folder, scope) = (self.clone(), scope.clone());
+        Box::new(move || {
+            let mut run = run::PlainRun::open(&folder, &scope)?;
+            if scope.purpose() == super::Purpose::Backup {
+                run.prepare_backup()?;
+            }
+            Ok(Box::new(run))
+        })
     }
 }
 

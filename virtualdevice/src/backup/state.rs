@@ -4,13 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::format::FormatError;
 use super::format::keybag::{ClassKeys, Derivation, Key, Keybag};
+use super::format::{FormatError, keychain};
 use super::report::{BackupReport, Outcome, RestoreReport};
 use super::restore::Staged;
 use super::script::{Answer, Script};
 use super::{FileId, KeychainItem};
-use crate::fs::Fs;
+use crate::fs::{Content, Entry, Fs, Kind, Meta};
 
 /// Runs whose revisions are remembered: one per host directory that is backed up to in turn.
 const REMEMBERED_RUNS: usize = 4;
@@ -44,6 +44,7 @@ struct Inner {
     last_restore: Option<Arc<RestoreReport>>,
     pending: Option<Staged>,
     keychain: Vec<KeychainItem>,
+    keychain_file: Option<KeychainFile>,
     script: Script,
     answers: Vec<Answer>,
     visible: RestoreVisible,
@@ -51,6 +52,14 @@ struct Inner {
     keeps_snapshot_when_cut: bool,
     snapshot_left: bool,
     idle_limit: Duration,
+}
+
+/// The keychain's file as the last backup had it, so that an unchanged one is not sent again.
+#[derive(Debug)]
+struct KeychainFile {
+    bag: [u8; 16],
+    items: Vec<KeychainItem>,
+    entry: Arc<Entry>,
 }
 
 /// The revision of every file at the time of a run.
@@ -80,6 +89,7 @@ impl State {
             last_restore: None,
             pending: None,
             keychain: made_up_keychain(seed),
+            keychain_file: None,
             script: Script::plain(),
             answers: Vec::new(),
             visible: RestoreVisible::default(),
@@ -180,10 +190,25 @@ impl State {
 
     /// The phone restarted: restored files move into place, snapshots are gone. Called by [`Phone`](crate::Phone).
     pub fn restarted(&self, fs: &Fs) {
+        self.lock().snapshot_left = false;
+        self.put_in_place(fs);
+    }
+
+    /// Moves what was restored into the phone's tree and keychain. Costs a step per entry, no reading.
+    pub(super) fn put_in_place(&self, fs: &Fs) {
         let pending = {
             let mut inner = self.lock();
-            inner.snapshot_left = false;
-            inner.pending.take()
+            let mut pending = inner.pending.take();
+            if let Some(items) = pending.as_mut().and_then(|staged| staged.keychain.take()) {
+                let restored = |old: &KeychainItem| {
+                    items
+                        .iter()
+                        .any(|new| (&new.service, &new.account) == (&old.service, &old.account))
+                };
+                inner.keychain.retain(|old| !restored(old));
+                inner.keychain.extend(items);
+            }
+            pending
         };
         if let Some(staged) = pending {
             staged.put_in_place(fs);
@@ -271,6 +296,43 @@ impl State {
         self.lock().encryption = encryption;
     }
 
+    /// What a backup has of the keychain: the root of its domain, then its file.
+    pub(super) fn keychain_entries(
+        &self,
+        protection: &Protection,
+        encrypted: bool,
+    ) -> Result<[Arc<Entry>; 2], FormatError> {
+        let device_key = self.device_key()?;
+        let mut inner = self.lock();
+        let bag = protection.keys.bag;
+        let known = inner
+            .keychain_file
+            .as_ref()
+            .filter(|file| file.bag == bag && file.items == inner.keychain);
+        let entry = match known {
+            Some(file) => Arc::clone(&file.entry),
+            None => {
+                let bytes = keychain::encode(&inner.keychain, &protection.keys, &device_key)?;
+                let revision = inner.keychain_file.as_ref().map_or(0, |file| file.entry.revision);
+                let kind = Kind::File(Content::bytes(bytes));
+                let class = if encrypted { 4 } else { 3 };
+                let meta = Meta::file().with_times(crate::fs::now()).with_protection_class(class);
+                let entry = keychain_entry(keychain::PATH, kind, meta, revision.saturating_add(1));
+                inner.keychain_file = Some(KeychainFile {
+                    bag,
+                    items: inner.keychain.clone(),
+                    entry: Arc::clone(&entry),
+                });
+                entry
+            }
+        };
+        let meta = Meta {
+            inode: 2,
+            ..Meta::directory()
+        };
+        Ok([keychain_entry("", Kind::Directory, meta, 0), entry])
+    }
+
     /// Keys and bag of unencrypted backups: the bag opens with the empty password. Made once, costs a derivation.
     pub(super) fn plain_keys(&self) -> Result<Protection, FormatError> {
         if let Some(known) = self.lock().plain_keys.clone() {
@@ -287,6 +349,23 @@ impl Default for State {
     fn default() -> Self {
         Self::new(0)
     }
+}
+
+fn keychain_entry(path: &str, kind: Kind, meta: Meta, revision: u64) -> Arc<Entry> {
+    let type_bits = if path.is_empty() { 0o040_000 } else { 0o100_000 };
+    let inode = if meta.inode == 0 { 0x4b43_0000_0001 } else { meta.inode };
+    let meta = Meta {
+        mode: type_bits | (meta.mode & 0o7777),
+        inode,
+        ..meta
+    };
+    Arc::new(Entry {
+        domain: keychain::DOMAIN.into(),
+        path: path.into(),
+        kind,
+        meta,
+        revision,
+    })
 }
 
 /// A few secrets of every class that an encrypted backup carries, and one of a class bound to the phone.

@@ -53,6 +53,7 @@ pub const OFFERED: &[&str] = &[
     assertion::NAME,
     afc::NAME,
     house_arrest::NAME,
+    crate::backup::NAME,
     afc::crash_reports::MOVE,
     afc::crash_reports::COPY,
 ];
@@ -102,8 +103,6 @@ pub async fn dispatch(
     stream: BoxStream,
     escrow_bag: Option<Bytes>,
 ) -> Result<(), ServeError> {
-    // Only the backup service looks at it.
-    let _ = &escrow_bag;
     let served = match name {
         notification_proxy::NAME | INSECURE_NOTIFICATION_PROXY => notification_proxy::serve(phone, name, stream).await,
         installation_proxy::NAME => installation_proxy::serve(phone, stream).await,
@@ -115,6 +114,13 @@ pub async fn dispatch(
         house_arrest::NAME => house_arrest::serve(phone, stream).await,
         afc::crash_reports::MOVE => afc::crash_reports::serve_mover(phone, stream).await,
         afc::crash_reports::COPY => afc::crash_reports::serve_copy(phone, stream).await,
+        crate::backup::NAME => {
+            let failed = |error: crate::backup::ServeError| ServeError::Service {
+                service: name.to_owned(),
+                message: error.to_string(),
+            };
+            crate::backup::serve(phone, stream, escrow_bag).await.map_err(failed)
+        }
         other => Err(ServeError::Unknown(other.to_owned())),
     };
     match served {

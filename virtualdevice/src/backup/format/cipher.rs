@@ -26,11 +26,9 @@ pub(crate) fn decrypt_blocks(key: &Key, bytes: &mut [u8]) {
     cipher.decrypt_blocks(Array::<u8, U16>::slice_as_chunks_mut(bytes).0);
 }
 
-/// Encrypts a stream: feed pieces, then finish.
+/// Encrypts a stream in place, whole blocks at a time; the caller adds the padding to the last ones.
 pub(crate) struct Encryptor {
     cipher: cbc::Encryptor<Aes256>,
-    /// Less than a block, waiting for more.
-    tail: Vec<u8>,
 }
 
 impl std::fmt::Debug for Encryptor {
@@ -42,30 +40,13 @@ impl std::fmt::Debug for Encryptor {
 impl Encryptor {
     pub(crate) fn new(key: &Key) -> Self {
         let cipher = cbc::Encryptor::new(key.bytes().into(), &Array::default());
-        Self {
-            cipher,
-            tail: Vec::with_capacity(BLOCK),
-        }
+        Self { cipher }
     }
 
-    /// Appends the ciphertext of as much as is complete to `out`.
-    pub(crate) fn update(&mut self, plain: &[u8], out: &mut Vec<u8>) {
-        let from = out.len();
-        out.append(&mut self.tail);
-        out.extend_from_slice(plain);
-        let Some(fresh) = out.get_mut(from..) else { return };
-        let (blocks, tail) = Array::<u8, U16>::slice_as_chunks_mut(fresh);
-        self.cipher.encrypt_blocks(blocks);
-        self.tail.extend_from_slice(tail);
-        let whole = out.len().saturating_sub(self.tail.len());
-        out.truncate(whole);
-    }
-
-    /// Appends the last block, with its padding.
-    pub(crate) fn finish(mut self, out: &mut Vec<u8>) {
-        let fill = u8::try_from(BLOCK.saturating_sub(self.tail.len())).unwrap_or(16);
-        let padding = [fill; BLOCK];
-        self.update(padding.get(..usize::from(fill)).unwrap_or(&padding), out);
+    /// Encrypts in place. `bytes` must be whole blocks; what is left over stays as it is.
+    pub(crate) fn blocks(&mut self, bytes: &mut [u8]) {
+        self.cipher
+            .encrypt_blocks(Array::<u8, U16>::slice_as_chunks_mut(bytes).0);
     }
 }
 
@@ -136,16 +117,18 @@ impl Decryptor {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "test code")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     fn encrypt(key: &Key, plain: &[u8], step: usize) -> Vec<u8> {
+        let mut bytes = plain.to_vec();
+        let fill = 16 - plain.len() % 16;
+        bytes.extend(vec![u8::try_from(fill).unwrap(); fill]);
         let mut cipher = Encryptor::new(key);
-        let mut out = Vec::new();
-        plain.chunks(step).for_each(|piece| cipher.update(piece, &mut out));
-        cipher.finish(&mut out);
-        out
+        bytes.chunks_mut(step * 16).for_each(|piece| cipher.blocks(piece));
+        bytes
     }
 
     fn decrypt(key: &Key, stored: &[u8], step: usize) -> Result<Vec<u8>, BadPadding> {

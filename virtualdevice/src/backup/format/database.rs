@@ -144,6 +144,14 @@ impl Reader {
         Ok(())
     }
 
+    /// Domain and path of one row.
+    pub(crate) fn place(&self, rowid: i64) -> Result<(String, String), FormatError> {
+        let mut select = self
+            .db
+            .prepare_cached("SELECT domain, relativePath FROM Files WHERE rowid = ?1")?;
+        Ok(select.query_row([rowid], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    }
+
     /// The `file` column of one row.
     pub(crate) fn file(&self, rowid: i64) -> Result<Vec<u8>, FormatError> {
         let mut select = self

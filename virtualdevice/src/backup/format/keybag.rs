@@ -339,7 +339,10 @@ impl Keybag {
     }
 }
 
-fn item(bytes: &[u8]) -> Result<(&[u8; 4], &[u8], &[u8]), FormatError> {
+/// Tag, value, what follows.
+type Item<'a> = (&'a [u8; 4], &'a [u8], &'a [u8]);
+
+fn item(bytes: &[u8]) -> Result<Item<'_>, FormatError> {
     const CUT: FormatError = FormatError::Keybag("it ends inside an item");
     let (tag, rest) = bytes.split_first_chunk::<4>().ok_or(CUT)?;
     let (length, rest) = rest.split_first_chunk::<4>().ok_or(CUT)?;

@@ -125,13 +125,16 @@ pub(crate) fn encode(items: &[KeychainItem], keys: &ClassKeys, device_key: &Key)
     Ok(plist::to_binary(&Value::Dictionary(out)))
 }
 
-/// What a backup's file gives to this phone: the items that opened, and how many stay closed (another device's, or a
-/// version we do not know).
-pub(crate) fn decode(
-    bytes: &[u8],
-    keys: &ClassKeys,
-    device_key: &Key,
-) -> Result<(Vec<KeychainItem>, usize), FormatError> {
+/// What a backup's file gives to this phone.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) items: Vec<KeychainItem>,
+    /// Items that stay closed: another device's, or of a version we do not know.
+    pub(crate) closed: usize,
+}
+
+/// Opens what this phone can open.
+pub(crate) fn decode(bytes: &[u8], keys: &ClassKeys, device_key: &Key) -> Result<Opened, FormatError> {
     const BAD: FormatError = FormatError::Keychain("keychain-backup.plist");
     let dict = plist::read_dict(bytes, &Limits::default().with_bytes(MAX_PLIST)).map_err(|_| BAD)?;
     let (mut items, mut closed) = (Vec::new(), 0_usize);
@@ -144,7 +147,7 @@ pub(crate) fn decode(
             }
         }
     }
-    Ok((items, closed))
+    Ok(Opened { items, closed })
 }
 
 fn seal(class_key: &Key, class: u32, item_key: &Key, plain: &[u8]) -> Vec<u8> {
@@ -306,10 +309,13 @@ mod tests {
         let file = encode(&items, &keys, &here).unwrap();
         let bag = keys.seal(b"pw", Derivation::fresh(None, 1).unwrap()).unwrap();
         let opened = Keybag::decode(&bag.encode()).unwrap().open(b"pw").unwrap();
-        let (mut found, closed) = decode(&file, &opened, &here).unwrap();
+        let Opened {
+            items: mut found,
+            closed,
+        } = decode(&file, &opened, &here).unwrap();
         found.sort_by_key(|item| item.class);
         assert_eq!((found, closed), (items, 0));
-        let (found, closed) = decode(&file, &opened, &elsewhere).unwrap();
+        let Opened { items: found, closed } = decode(&file, &opened, &elsewhere).unwrap();
         assert_eq!((found.len(), closed), (3, 3));
     }
 

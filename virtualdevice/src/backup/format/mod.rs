@@ -59,6 +59,11 @@ impl FileId {
         Self(hash.finalize().into())
     }
 
+    /// The id of `domain-path`.
+    pub(crate) fn of_name(name: &str) -> Self {
+        Self(Sha1::digest(name).into())
+    }
+
     /// Reads 40 hexadecimal digits, lower case as devices write them.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 20];

@@ -287,6 +287,7 @@ fn attributes(dict: Dictionary) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "test code")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::super::scope;
+use super::super::{KeychainItem, scope};
 use crate::fs::{Entry, Fs, FsError, Kind, Meta};
 
 /// One restored entry.
@@ -21,6 +21,8 @@ pub(in crate::backup) struct Staged {
     pub(in crate::backup) entries: Vec<StagedEntry>,
     /// Delete what the backup lacks; true also for system files if those were restored.
     pub(in crate::backup) remove_others: Option<RemoveOthers>,
+    /// The backup's keychain items, where it had any that open.
+    pub(in crate::backup) keychain: Option<Vec<KeychainItem>>,
 }
 
 /// What `RemoveItemsNotRestored` reaches.
@@ -155,6 +157,7 @@ mod tests {
             let mut staged = Staged {
                 entries: vec![file("a/b"), entry("a", kind)],
                 remove_others: None,
+                keychain: None,
             };
             assert_eq!(
                 staged.arrange(),
@@ -167,11 +170,13 @@ mod tests {
         let mut twice = Staged {
             entries: vec![file("a"), file("a")],
             remove_others: None,
+            keychain: None,
         };
         assert!(twice.arrange().is_err());
         let mut fine = Staged {
             entries: vec![file("a/b"), entry("a", Kind::Directory)],
             remove_others: None,
+            keychain: None,
         };
         assert_eq!(fine.arrange(), Ok(()));
     }
@@ -190,6 +195,7 @@ mod tests {
                 system_files: false,
                 settings: true,
             }),
+            keychain: None,
         };
         staged.arrange().unwrap();
         staged.put_in_place(&fs);

@@ -1,0 +1,65 @@
+//! Known answers for the tests of this module.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+/// Where the golden bytes of the repository are.
+pub(crate) fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/backup")
+}
+
+/// All of `vectors.json`.
+pub(crate) fn vectors() -> &'static Value {
+    static VECTORS: OnceLock<Value> = OnceLock::new();
+    VECTORS.get_or_init(|| json("vectors.json"))
+}
+
+/// What a synthetic backup holds.
+pub(crate) fn expect(backup: &str) -> Value {
+    json(&format!("synthetic/{backup}.expect.json"))
+}
+
+fn json(name: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(folder().join(name)).unwrap()).unwrap()
+}
+
+/// A value in hexadecimal digits.
+pub(crate) fn bytes(value: &Value) -> Vec<u8> {
+    hex::decode(value.as_str().unwrap()).unwrap()
+}
+
+/// A value in hexadecimal digits, or `null`.
+pub(crate) fn opt_bytes(value: &Value) -> Option<Vec<u8>> {
+    value.as_str().map(|digits| hex::decode(digits).unwrap())
+}
+
+/// A file that may not be in the repository, if somebody put it beside: `CABLED_SHARED_FIXTURES` names the folder.
+pub(crate) fn shared(name: &str) -> Option<Vec<u8>> {
+    let root = std::env::var_os("CABLED_SHARED_FIXTURES").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/fixtures"),
+        PathBuf::from,
+    );
+    std::fs::read(root.join("backup").join(name)).ok()
+}
+
+/// A copy of a backup that a test may damage.
+pub(crate) fn copy_of(backup: &str) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    copy_dir(&folder().join(backup), to.path());
+    to
+}
+
+fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::write(target, std::fs::read(entry.path()).unwrap()).unwrap();
+        }
+    }
+}

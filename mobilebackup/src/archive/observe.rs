@@ -1,0 +1,80 @@
+//! Watching and stopping long jobs.
+
+use std::ops::ControlFlow;
+
+use super::verify::FileCheck;
+
+/// What a long job is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Turning the password into a key; counted in PBKDF2 rounds. Seconds of one core by design.
+    DerivingKey,
+    /// Decrypting or copying `Manifest.db` into a private file; counted in bytes.
+    CopyingIndex,
+    /// Reading the rows of the index; counted in rows.
+    ReadingIndex,
+    /// Reading payloads; counted in rows of the index.
+    ReadingPayloads,
+    /// Looking for payloads that no row names; counted in folders.
+    SearchingOrphans,
+}
+
+/// How far a long job has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// What is being done.
+    pub phase: Phase,
+    /// How much of it is done, in the phase's own unit.
+    pub done: u64,
+    /// How much there is, if that is known.
+    pub total: Option<u64>,
+    /// Payload bytes read so far, as stored.
+    pub bytes: u64,
+}
+
+impl Progress {
+    pub(crate) const fn new(phase: Phase, done: u64, total: Option<u64>) -> Self {
+        Self {
+            phase,
+            done,
+            total,
+            bytes: 0,
+        }
+    }
+
+    pub(crate) const fn with_bytes(mut self, bytes: u64) -> Self {
+        self.bytes = bytes;
+        self
+    }
+}
+
+/// Watches a long job. `Break` stops it at the next step; what was done until then leaves no trace in the backup.
+///
+/// Every call comes from the thread that started the job.
+pub trait Observer {
+    /// Called every few milliseconds of work, between steps.
+    fn on_progress(&mut self, progress: &Progress) -> ControlFlow<()>;
+
+    /// Called once per row that [`Archive::verify`](super::Archive::verify) has checked, in no particular order.
+    fn on_file(&mut self, check: &FileCheck) {
+        let _ = check;
+    }
+}
+
+/// Watches nothing and never stops.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn on_progress(&mut self, _progress: &Progress) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+impl<F: FnMut(&Progress) -> ControlFlow<()>> Observer for F {
+    fn on_progress(&mut self, progress: &Progress) -> ControlFlow<()> {
+        self(progress)
+    }
+}

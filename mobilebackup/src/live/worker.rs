@@ -1,0 +1,488 @@
+//! The one thread that touches the folder during a run.
+//!
+//! The exchange hands it operations through a bounded queue, file data in pieces as they came off the wire, so that no
+//! runtime thread ever blocks on a disk and 100 000 small files do not cost 100 000 task switches. Dropping the queue
+//! ends the thread; a file that was being received leaves nothing behind.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use cabled_devicelink::msg::{Detail, Message, Status};
+use cabled_devicelink::status::{self, FileFailure, FileType, ListedEntry};
+use cabled_devicelink::transfer;
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::BackupError;
+use super::incoming::{Incoming, Received};
+use super::progress::Notice;
+use crate::folder::{
+    Access, BackupFolder, CommitPoint, EntryKind, FolderError, FolderErrorKind, FolderRun, Scope, ScopedPath,
+};
+
+/// Operations in flight. Each holds at most what one read from the device brought.
+const QUEUE: usize = 8;
+/// Encoded pieces of a download in flight, each a little over [`PIECE`] bytes.
+const PIECES: usize = 2;
+/// How much of a download is encoded before it is handed over.
+const PIECE: usize = 8 * transfer::DATA_LEN;
+/// Paths that are named in one multi-status answer, and failures kept in a report.
+pub(super) const MAX_FAILURES: usize = 4096;
+
+/// What the thread is asked to do.
+pub(super) enum Op {
+    /// Pieces of an upload, as they came.
+    Receive(Vec<transfer::Event>),
+    /// The upload is over: what became of it?
+    EndReceive(oneshot::Sender<Received>),
+    /// Encode these files.
+    Send {
+        paths: Vec<String>,
+        pieces: mpsc::Sender<Piece>,
+        stop: Arc<AtomicBool>,
+        exact_codes: bool,
+        done: oneshot::Sender<Answer>,
+    },
+    /// Any other request of the device that the folder answers.
+    Answer {
+        message: Message,
+        answer: oneshot::Sender<Answer>,
+    },
+    /// Read a file of our own into memory, up to a limit.
+    Read {
+        path: String,
+        limit: usize,
+        data: oneshot::Sender<Result<Vec<u8>, FolderError>>,
+    },
+    /// Write a file of our own.
+    Write {
+        path: String,
+        data: Bytes,
+        done: oneshot::Sender<Result<(), FolderError>>,
+    },
+    /// The end of a successful run: flush, and tell what is missing.
+    Finish(oneshot::Sender<Result<Option<(u64, String)>, FolderError>>),
+}
+
+/// An answer for the device, and what the caller should hear.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: Status,
+    pub(super) notices: Vec<Notice>,
+}
+
+/// A piece of a download, encoded.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) encoded: Bytes,
+    /// Bytes of file contents in it.
+    pub(super) data: u64,
+    /// Files that end well in it.
+    pub(super) files: u64,
+}
+
+/// The queue to the thread.
+#[derive(Clone, Debug)]
+pub(super) struct Worker {
+    queue: mpsc::Sender<Op>,
+}
+
+impl Worker {
+    /// Opens the folder on a thread of its own, which ends when the last `Worker` is dropped.
+    pub(super) async fn spawn(folder: &dyn BackupFolder, scope: Scope) -> Result<Self, BackupError> {
+        let opener = folder.opener(&scope);
+        let (queue, ops) = mpsc::channel(QUEUE);
+        let (opened, result) = oneshot::channel();
+        drop(tokio::task::spawn_blocking(move || match opener() {
+            Ok(run) => {
+                drop(opened.send(Ok(())));
+                Thread {
+                    run,
+                    scope,
+                    incoming: Incoming::default(),
+                    moved: false,
+                }
+                .work(ops);
+            }
+            Err(error) => drop(opened.send(Err(error))),
+        }));
+        result.await.map_err(|_| BackupError::ShuttingDown)??;
+        Ok(Self { queue })
+    }
+
+    pub(super) async fn receive(&self, pieces: Vec<transfer::Event>) -> Result<(), BackupError> {
+        self.put(Op::Receive(pieces)).await
+    }
+
+    pub(super) async fn end_receive(&self) -> Result<Received, BackupError> {
+        self.ask(Op::EndReceive).await
+    }
+
+    pub(super) async fn answer(&self, message: Message) -> Result<Answer, BackupError> {
+        self.ask(|answer| Op::Answer { message, answer }).await
+    }
+
+    /// Starts encoding; the answer comes when all pieces were taken or the receiver was dropped.
+    pub(super) async fn send(
+        &self,
+        paths: Vec<String>,
+        stop: Arc<AtomicBool>,
+        exact_codes: bool,
+    ) -> Result<(mpsc::Receiver<Piece>, oneshot::Receiver<Answer>), BackupError> {
+        let (pieces, receiver) = mpsc::channel(PIECES);
+        let (done, answer) = oneshot::channel();
+        self.put(Op::Send {
+            paths,
+            pieces,
+            stop,
+            exact_codes,
+            done,
+        })
+        .await?;
+        Ok((receiver, answer))
+    }
+
+    pub(super) async fn read(&self, path: String, limit: usize) -> Result<Vec<u8>, BackupError> {
+        Ok(self.ask(|data| Op::Read { path, limit, data }).await??)
+    }
+
+    pub(super) async fn write(&self, path: String, data: Bytes) -> Result<(), BackupError> {
+        Ok(self.ask(|done| Op::Write { path, data, done }).await??)
+    }
+
+    pub(super) async fn finish(&self) -> Result<(), BackupError> {
+        match self.ask(Op::Finish).await?? {
+            Some((count, first)) => Err(BackupError::Incomplete { count, first }),
+            None => Ok(()),
+        }
+    }
+
+    async fn put(&self, op: Op) -> Result<(), BackupError> {
+        self.queue.send(op).await.map_err(|_| BackupError::ShuttingDown)
+    }
+
+    async fn ask<T>(&self, op: impl FnOnce(oneshot::Sender<T>) -> Op) -> Result<T, BackupError> {
+        let (sender, receiver) = oneshot::channel();
+        self.put(op(sender)).await?;
+        receiver.await.map_err(|_| BackupError::ShuttingDown)
+    }
+}
+
+struct Thread {
+    run: Box<dyn FolderRun>,
+    scope: Scope,
+    incoming: Incoming,
+    /// Has this run moved anything yet? Before the first move the payload is flushed.
+    moved: bool,
+}
+
+impl Thread {
+    fn work(mut self, mut ops: mpsc::Receiver<Op>) {
+        while let Some(op) = ops.blocking_recv() {
+            // A caller that no longer listens has dropped its run; the queue ends then, too.
+            match op {
+                Op::Receive(pieces) => {
+                    for piece in pieces {
+                        self.incoming.take(self.run.as_mut(), &self.scope, piece);
+                    }
+                }
+                Op::EndReceive(received) => {
+                    let result = self.incoming.end(self.run.as_mut());
+                    drop(received.send(result));
+                }
+                Op::Send {
+                    paths,
+                    pieces,
+                    stop,
+                    exact_codes,
+                    done,
+                } => {
+                    drop(done.send(self.send(&paths, &pieces, &stop, exact_codes)));
+                }
+                Op::Answer { message, answer } => drop(answer.send(self.answer(message))),
+                Op::Read { path, limit, data } => drop(data.send(self.read(&path, limit))),
+                Op::Write { path, data, done } => drop(done.send(self.write(&path, &data))),
+                Op::Finish(done) => {
+                    let outstanding = self.incoming.outstanding();
+                    let flushed = if outstanding.is_none() {
+                        self.run.commit(CommitPoint::Finished)
+                    } else {
+                        Ok(())
+                    };
+                    drop(done.send(flushed.map(|()| outstanding)));
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, message: Message) -> Answer {
+        let mut notices = Vec::new();
+        let result = match &message {
+            Message::ContentsOfDirectory { path, .. } => self.list(path),
+            Message::CreateDirectory { path, .. } => self.create(path),
+            Message::MoveItems { items, .. } => self.moves(items),
+            Message::RemoveItems { paths, .. } => self.removes(paths, &mut notices),
+            Message::CopyItem { from, to, .. } => self.copy(from, to),
+            Message::GetFreeDiskSpace => self.run.free_space().map(|free| Status::ok_with(Detail::Integer(free))),
+            _ => Ok(Status::failed(status::OTHER, "Operation not supported")),
+        };
+        let status = result.unwrap_or_else(|error| {
+            notices.push(notice(message.name(), &error));
+            failed(&error)
+        });
+        Answer { status, notices }
+    }
+
+    fn list(&mut self, path: &str) -> Result<Status, FolderError> {
+        let path = self.scope.admit(path, Access::Read)?;
+        let listed = match self.run.list(&path) {
+            // Devices ask for folders before they exist and want to hear that they are empty.
+            Err(error) if error.kind() == FolderErrorKind::NotFound => Vec::new(),
+            other => other?,
+        };
+        let entry = |kind, size, modified| ListedEntry {
+            file_type: kind,
+            size,
+            modified,
+        };
+        Ok(Status::ok_with(status::listing(listed.into_iter().map(|listed| {
+            let kind = match listed.kind {
+                EntryKind::File => FileType::Regular,
+                EntryKind::Directory => FileType::Directory,
+                EntryKind::Other => FileType::Unknown,
+            };
+            (listed.name, entry(kind, listed.size, listed.modified))
+        }))))
+    }
+
+    fn create(&mut self, path: &str) -> Result<Status, FolderError> {
+        let path = self.scope.admit(path, Access::CreateDir)?;
+        self.run.create_dir(&path)?;
+        Ok(Status::ok())
+    }
+
+    fn moves(&mut self, items: &[(String, String)]) -> Result<Status, FolderError> {
+        if !self.moved {
+            self.run.commit(CommitPoint::BeforeMoves)?;
+            self.moved = true;
+        }
+        for (from, to) in items {
+            let from = self.scope.admit(from, Access::Remove)?;
+            let to = self.scope.admit(to, Access::Write)?;
+            self.run.rename(&from, &to)?;
+        }
+        self.run.commit(CommitPoint::Arranged)?;
+        Ok(Status::ok())
+    }
+
+    /// Tries all and reports the last failure (spec 4.8).
+    fn removes(&mut self, paths: &[String], notices: &mut Vec<Notice>) -> Result<Status, FolderError> {
+        let mut result = Ok(Status::ok());
+        for path in paths {
+            let removed = self
+                .scope
+                .admit(path, Access::Remove)
+                .and_then(|path| self.run.remove(&path));
+            let Err(error) = removed else { continue };
+            if let Err(earlier) = std::mem::replace(&mut result, Err(error))
+                && notices.len() < MAX_FAILURES
+            {
+                notices.push(notice("DLMessageRemoveItems", &earlier));
+            }
+        }
+        self.run.commit(CommitPoint::Arranged)?;
+        result
+    }
+
+    fn copy(&mut self, from: &str, to: &str) -> Result<Status, FolderError> {
+        let from = self.scope.admit(from, Access::Read)?;
+        let to = self.scope.admit(to, Access::CopyTo)?;
+        self.run.copy(&from, &to)?;
+        self.scope.adopt(&to);
+        self.run.commit(CommitPoint::Arranged)?;
+        Ok(Status::ok())
+    }
+
+    fn read(&mut self, path: &str, limit: usize) -> Result<Vec<u8>, FolderError> {
+        let path = self.scope.admit(path, Access::Read)?;
+        let mut data = Vec::new();
+        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+        let mut file = self.run.download(&path)?.take(limit);
+        file.read_to_end(&mut data)
+            .map_err(FolderError::io("read", path.as_str()))?;
+        Ok(data)
+    }
+
+    fn write(&mut self, path: &str, data: &[u8]) -> Result<(), FolderError> {
+        let path = self.scope.admit(path, Access::Write)?;
+        let mut upload = self.run.upload(&path)?;
+        upload.write(data)?;
+        upload.finish()
+    }
+
+    fn send(&mut self, paths: &[String], pieces: &mpsc::Sender<Piece>, stop: &AtomicBool, exact_codes: bool) -> Answer {
+        let mut outgoing = Outgoing {
+            pieces,
+            stop,
+            exact_codes,
+            out: BytesMut::new(),
+            data: 0,
+            files: 0,
+            block: Vec::new(),
+        };
+        let (mut failures, mut notices) = (Vec::new(), Vec::new());
+        for path in paths {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let mut fail = |error: &FolderError| {
+                if failures.len() < MAX_FAILURES {
+                    failures.push(FileFailure {
+                        path: path.clone(),
+                        code: code(error),
+                        text: error.reason(),
+                    });
+                    // Missing files are an everyday answer, above all at the start of a first backup.
+                    if error.kind() != FolderErrorKind::NotFound {
+                        notices.push(notice("DLMessageDownloadFiles", error));
+                    }
+                }
+            };
+            // A name that cannot travel would end the batch: only the status can speak of it.
+            if transfer::put_name(&mut outgoing.out, path).is_err() {
+                fail(&FolderError::Refused {
+                    path: String::new(),
+                    why: "a file name is empty or too long",
+                });
+                continue;
+            }
+            let opened = self.scope.admit(path, Access::Read).and_then(|path| {
+                let file = self.run.download(&path)?;
+                Ok((path, file))
+            });
+            let sent = opened.and_then(|(path, mut file)| outgoing.file(&path, file.as_mut()));
+            if let Err(error) = sent {
+                outgoing.failure(&error);
+                fail(&error);
+            }
+        }
+        outgoing.flush(0);
+        let status = if stop.load(Ordering::Relaxed) {
+            Status::failed(status::OTHER, "Cancelled")
+        } else {
+            Status::of_files(failures)
+        };
+        Answer { status, notices }
+    }
+}
+
+/// Encodes files into pieces of a size that is worth a task switch.
+struct Outgoing<'a> {
+    pieces: &'a mpsc::Sender<Piece>,
+    stop: &'a AtomicBool,
+    exact_codes: bool,
+    out: BytesMut,
+    data: u64,
+    files: u64,
+    block: Vec<u8>,
+}
+
+impl Outgoing<'_> {
+    /// Sends blocks of what was really read, whatever the file's size was said to be: it may shrink or grow meanwhile.
+    fn file(&mut self, path: &ScopedPath, file: &mut dyn Read) -> Result<(), FolderError> {
+        loop {
+            self.block.clear();
+            let limit = u64::try_from(transfer::DATA_LEN).unwrap_or(u64::MAX);
+            let read = Read::take(&mut *file, limit).read_to_end(&mut self.block);
+            let read = read.map_err(FolderError::io("read", path.as_str()))?;
+            if read == 0 {
+                self.out.put_slice(&transfer::END_OK);
+                self.files = self.files.saturating_add(1);
+                self.flush(PIECE);
+                return Ok(());
+            }
+            transfer::put_data(&mut self.out, &self.block);
+            self.data = self.data.saturating_add(u64::try_from(read).unwrap_or(0));
+            self.flush(PIECE);
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(FolderError::Refused {
+                    path: path.to_string(),
+                    why: "the run was cancelled",
+                });
+            }
+        }
+    }
+
+    fn failure(&mut self, error: &FolderError) {
+        let exact = u8::try_from(code(error).unsigned_abs()).unwrap_or(transfer::CODE_NO_ENTRY);
+        let byte = if self.exact_codes {
+            exact
+        } else {
+            transfer::CODE_NO_ENTRY
+        };
+        transfer::put_failure(&mut self.out, byte, &error.reason());
+        self.flush(PIECE);
+    }
+
+    /// Hands over what is encoded, once it is more than `above` bytes.
+    fn flush(&mut self, above: usize) {
+        if self.out.len() <= above {
+            return;
+        }
+        let piece = Piece {
+            encoded: self.out.split().freeze(),
+            data: self.data,
+            files: self.files,
+        };
+        (self.data, self.files) = (0, 0);
+        if self.pieces.blocking_send(piece).is_err() {
+            // Nobody takes the rest: the link is gone.
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The DeviceLink code of a failure. Spec 5.1.
+pub(super) fn code(error: &FolderError) -> i64 {
+    match error.kind() {
+        FolderErrorKind::NotFound => status::NO_ENTRY,
+        FolderErrorKind::Exists => status::EXISTS,
+        FolderErrorKind::NotADirectory => status::NOT_A_DIRECTORY,
+        FolderErrorKind::IsADirectory => status::IS_A_DIRECTORY,
+        FolderErrorKind::Link => status::LOOP,
+        FolderErrorKind::Io => status::IO,
+        FolderErrorKind::Full => status::NO_SPACE,
+        FolderErrorKind::Permission | FolderErrorKind::Refused | FolderErrorKind::Busy | FolderErrorKind::Other => {
+            status::OTHER
+        }
+    }
+}
+
+pub(super) fn failed(error: &FolderError) -> Status {
+    Status::failed(code(error), error.reason())
+}
+
+pub(super) fn notice(message: &str, error: &FolderError) -> Notice {
+    match error {
+        FolderError::Refused { path, why } => {
+            tracing::warn!(message, path, why, "refused a path of the device");
+            Notice::RefusedPath {
+                message: message.to_owned(),
+                path: path.clone(),
+                why,
+            }
+        }
+        FolderError::Io { path, op, source } => {
+            tracing::warn!(message, op, error = %source, "the backup folder failed");
+            Notice::HostFile {
+                path: path.clone(),
+                reason: format!("cannot {op}: {source}"),
+            }
+        }
+        FolderError::Busy { device } => Notice::HostFile {
+            path: device.clone(),
+            reason: error.to_string(),
+        },
+    }
+}

@@ -1,0 +1,28 @@
+//! Other people's clients against the virtual phone. What they did is compared as files and as phones, not by their exit
+//! codes alone: those are uneven.
+
+mod libimobiledevice;
+mod pymobiledevice3;
+
+use cabled_tests::{Outcome, program};
+use libtest_mimic::{Arguments, Trial};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = libimobiledevice::trials();
+    trials.extend(pymobiledevice3::trials());
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// A test that needs programs. Where one is missing it fails in CI, and is ignored with the reason elsewhere.
+fn trial(name: &str, programs: &[&'static str], body: fn() -> Outcome) -> Trial {
+    let Some(missing) = programs.iter().find(|program| program::find(program).is_none()) else {
+        return Trial::test(name, move || body().map_err(Into::into));
+    };
+    let reason = format!("{missing} is not installed; docs/TESTING.md says how");
+    if program::missing_is_failure() {
+        Trial::test(name, move || Err(reason.into()))
+    } else {
+        Trial::test(name, || Ok(())).with_kind(reason).with_ignored_flag(true)
+    }
+}
