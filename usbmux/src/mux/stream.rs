@@ -142,7 +142,8 @@ impl AsyncWrite for MuxStream {
 impl Drop for MuxStream {
     fn drop(&mut self) {
         let mut inner = self.shared().lock();
-        inner.waiting.remove(&self.id);
+        // Dropped behind the lock: a waker may own anything, even a stream of this link.
+        let _wakers = inner.waiting.remove(&self.id);
         inner.mux.release(now(), self.id);
         self.shared().nudge(inner);
     }
