@@ -1,53 +1,23 @@
 //! Every AFC packet that other people's clients were seen to send, and our own malformed ones.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use std::path::{Path, PathBuf};
-
 use bytes::Bytes;
 use cabled_afc::msg::{
     DirectoryListing, FileHandle, Header, InfoList, LinkKind, LockOp, MAX_PACKET, OpenMode, Packet, PacketError,
     Status, Whence,
 };
+use cabled_golden::{BUILT, LIBIMOBILEDEVICE, Line, PYMOBILEDEVICE3, Side};
 
-struct Line {
-    file: String,
-    name: String,
-    from_host: bool,
-    bytes: Bytes,
-}
-
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/wire")
-}
-
+/// Every line of a folder that is an AFC packet, or is meant to look like one.
 fn lines(folder: &str) -> Vec<Line> {
-    let mut lines = Vec::new();
-    for entry in std::fs::read_dir(golden().join(folder)).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|e| e != "jsonl") {
-            continue;
-        }
-        for line in std::fs::read_to_string(&path).unwrap().lines() {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            let text = |key: &str| line.get(key).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
-            lines.push(Line {
-                file: path.file_name().unwrap().to_string_lossy().into_owned(),
-                name: text("name"),
-                from_host: text("dir").starts_with("host>"),
-                bytes: hex::decode(text("hex")).unwrap().into(),
-            });
-        }
-    }
-    lines.retain(|line| line.bytes.starts_with(b"CFA6") || line.name.starts_with("BAD"));
+    let files = cabled_golden::files(folder, "jsonl");
+    let mut lines: Vec<Line> = files.iter().flat_map(|file| cabled_golden::lines(file)).collect();
+    lines.retain(|line| line.bytes.starts_with(b"CFA6") || line.is_malformed());
     lines
 }
 
 fn built(name: &str) -> Bytes {
-    let all = lines("built");
-    all.into_iter()
-        .find(|l| l.file == "afc.jsonl" && l.name == name)
-        .unwrap()
-        .bytes
+    cabled_golden::built("afc.jsonl").remove(name).unwrap()
 }
 
 fn decode(bytes: &Bytes) -> Result<(u64, Packet), PacketError> {
@@ -57,11 +27,7 @@ fn decode(bytes: &Bytes) -> Result<(u64, Packet), PacketError> {
 #[test]
 fn every_recorded_packet_decodes_and_encodes_to_the_same_bytes() {
     let mut per_folder = Vec::new();
-    for folder in [
-        "built",
-        "client-captures-libimobiledevice-1.3.0",
-        "client-captures-pymobiledevice3-11.45.0",
-    ] {
+    for folder in [BUILT, LIBIMOBILEDEVICE, PYMOBILEDEVICE3] {
         let mut host = 0;
         for line in lines(folder).iter().filter(|l| l.bytes.starts_with(&Header::MAGIC)) {
             // Malformed in the payload only is well framed.
@@ -70,15 +36,13 @@ fn every_recorded_packet_decodes_and_encodes_to_the_same_bytes() {
                 continue;
             }
             let (number, packet) = decode(&line.bytes).unwrap();
-            assert!(!matches!(packet, Packet::Unknown { .. }), "{}: {packet:?}", line.file);
-            assert_eq!(
-                packet.encode(number),
-                line.bytes,
-                "{} {}: {packet:?}",
-                line.file,
-                line.name
+            assert!(
+                !matches!(packet, Packet::Unknown { .. }),
+                "{}: {packet:?}",
+                line.place()
             );
-            host += usize::from(line.from_host);
+            assert_eq!(packet.encode(number), line.bytes, "{}: {packet:?}", line.place());
+            host += usize::from(line.from == Side::Host);
         }
         per_folder.push(host);
     }

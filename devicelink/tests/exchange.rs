@@ -7,7 +7,6 @@
     reason = "test code"
 )]
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,23 +14,16 @@ use cabled_devicelink::DeviceLinkError;
 use cabled_devicelink::machine::{Event, Exchange, ExchangeOptions, Phase};
 use cabled_devicelink::msg::{Detail, Message, Status, limits};
 use cabled_devicelink::transfer;
+use cabled_golden::{LIBIMOBILEDEVICE, PYMOBILEDEVICE3, Side};
 use cabled_wire::plist::{Dictionary, Value};
 use cabled_wire::{dict, frame};
 use proptest::prelude::*;
 
+/// Everything a recorded device said on its device link.
 fn device_bytes(file: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/golden/wire")
-        .join(file);
-    let mut out = Vec::new();
-    for line in std::fs::read_to_string(path).unwrap().lines() {
-        let json: serde_json::Value = serde_json::from_str(line).unwrap();
-        let layer = json["layer"].as_str().unwrap_or_default();
-        if layer.starts_with("com.apple.mobilebackup2") && json["dir"] == "device>host" {
-            out.extend(hex::decode(json["hex"].as_str().unwrap()).unwrap());
-        }
-    }
-    out
+    let mut lines = cabled_golden::lines(file);
+    lines.retain(|line| line.layer == "com.apple.mobilebackup2" && line.from == Side::Device);
+    lines.iter().flat_map(|line| &line.bytes).copied().collect()
 }
 
 /// Feeds a device's bytes in pieces, answers everything with success, and notes what happened.
@@ -81,7 +73,7 @@ fn drive(device: &[u8], cuts: &[usize]) -> Result<Vec<String>, DeviceLinkError> 
 #[test]
 fn a_recorded_full_backup_runs_to_its_response() {
     let log = drive(
-        &device_bytes("client-captures-libimobiledevice-1.3.0/idevicebackup2-full.jsonl"),
+        &device_bytes(&format!("{LIBIMOBILEDEVICE}/idevicebackup2-full.jsonl")),
         &[1 << 20],
     )
     .unwrap();
@@ -95,8 +87,8 @@ proptest! {
     #[test]
     fn splitting_the_stream_anywhere_changes_nothing(cuts in prop::collection::vec(1_usize..9000, 1..30)) {
         for file in [
-            "client-captures-pymobiledevice3-11.45.0/backup2-incremental.jsonl",
-            "client-captures-libimobiledevice-1.3.0/idevicebackup2-restore.jsonl",
+            &format!("{PYMOBILEDEVICE3}/backup2-incremental.jsonl"),
+            &format!("{LIBIMOBILEDEVICE}/idevicebackup2-restore.jsonl"),
         ] {
             let device = device_bytes(file);
             prop_assert_eq!(drive(&device, &cuts).unwrap(), drive(&device, &[device.len()]).unwrap());
@@ -105,7 +97,7 @@ proptest! {
 
     #[test]
     fn a_device_that_breaks_off_or_babbles_gets_an_error(at in 0_usize..30_000, noise in prop::collection::vec(any::<u8>(), 0..60)) {
-        let mut device = device_bytes("client-captures-libimobiledevice-1.3.0/idevicebackup2-full.jsonl");
+        let mut device = device_bytes(&format!("{LIBIMOBILEDEVICE}/idevicebackup2-full.jsonl"));
         let end = device.len() - 118;
         device.truncate(at.min(end));
         device.extend(noise);

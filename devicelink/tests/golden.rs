@@ -1,30 +1,20 @@
 //! Bytes that libimobiledevice 1.3.0 and pymobiledevice3 11.45.0 really sent, and the answers they accept.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 
-use std::path::{Path, PathBuf};
-
-use bytes::Bytes;
 use cabled_devicelink::msg::{Detail, Encoding, Message, PLACEHOLDER, Status, limits};
 use cabled_devicelink::status::{self, FileFailure};
 use cabled_devicelink::transfer::{Direction, Event, Receiver};
+use cabled_golden::{LIBIMOBILEDEVICE, Line, PYMOBILEDEVICE3, Side, files, lines};
 use cabled_wire::plist::{Dictionary, Value};
 
-struct Line {
-    from_device: bool,
-    bytes: Vec<u8>,
-}
-
-fn captures() -> Vec<(PathBuf, Vec<Line>)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/wire");
+/// The device link of every recorded backup run, by file.
+fn captures() -> Vec<(String, Vec<Line>)> {
     let mut found = Vec::new();
-    for folder in [
-        "client-captures-libimobiledevice-1.3.0",
-        "client-captures-pymobiledevice3-11.45.0",
-    ] {
-        for file in std::fs::read_dir(root.join(folder)).unwrap() {
-            let path = file.unwrap().path();
-            if path.extension().is_some_and(|ext| ext == "jsonl") && path.to_string_lossy().contains("backup2-") {
-                found.push((path.clone(), lines(&path)));
+    for folder in [LIBIMOBILEDEVICE, PYMOBILEDEVICE3] {
+        for file in files(folder, "jsonl") {
+            if file.contains("backup2-") {
+                let lines = device_link(&file);
+                found.push((file, lines));
             }
         }
     }
@@ -32,40 +22,21 @@ fn captures() -> Vec<(PathBuf, Vec<Line>)> {
     found
 }
 
-fn lines(path: &Path) -> Vec<Line> {
-    let line = |text: &str| -> Option<Line> {
-        let json: serde_json::Value = serde_json::from_str(text).unwrap();
-        json["layer"]
-            .as_str()?
-            .starts_with("com.apple.mobilebackup2")
-            .then(|| Line {
-                from_device: json["dir"] == "device>host",
-                bytes: hex::decode(json["hex"].as_str().unwrap()).unwrap(),
-            })
-    };
-    std::fs::read_to_string(path)
-        .unwrap()
-        .lines()
-        .filter_map(line)
-        .collect()
-}
-
-fn capture(client: &str, name: &str) -> Vec<Line> {
-    let all = captures();
-    let find = |(path, _): &(PathBuf, _)| path.to_string_lossy().contains(client) && path.ends_with(name);
-    let at = all.iter().position(find).unwrap();
-    all.into_iter().nth(at).unwrap().1
+fn device_link(file: &str) -> Vec<Line> {
+    let mut lines = lines(file);
+    lines.retain(|line| line.layer == "com.apple.mobilebackup2");
+    lines
 }
 
 #[test]
 fn every_recorded_line_is_a_message_or_part_of_a_transfer() {
-    for (path, lines) in captures() {
-        let mut transfer: Option<(Receiver, bool)> = None;
+    for (file, lines) in captures() {
+        let mut transfer: Option<(Receiver, Side)> = None;
         let (mut messages, mut files) = (0, 0);
         for line in lines {
-            if let Some((receiver, from_device)) = &mut transfer {
-                assert_eq!(line.from_device, *from_device, "{}", path.display());
-                let mut chunk = Bytes::from(line.bytes);
+            if let Some((receiver, from)) = &mut transfer {
+                assert_eq!(line.from, *from, "{}", line.place());
+                let mut chunk = line.bytes;
                 while let Some(event) = receiver.feed(&mut chunk).unwrap() {
                     files += usize::from(matches!(event, Event::EndOk | Event::EndFailed { .. }));
                 }
@@ -74,29 +45,29 @@ fn every_recorded_line_is_a_message_or_part_of_a_transfer() {
                 }
                 continue;
             }
-            let message = Message::decode(&line.bytes[4..], &limits()).unwrap();
+            let message = Message::decode(&line.body(), &limits()).unwrap();
             assert!(!matches!(message, Message::Unknown { .. }), "{message:?}");
             let again = Message::decode(&message.encode(), &limits()).unwrap();
             assert_eq!(again, message, "binary round trip");
             let again = Message::decode(&message.encode_as(Encoding::Xml), &limits()).unwrap();
             assert_eq!(again, message, "XML round trip");
             transfer = match message {
-                Message::DownloadFiles { .. } => Some((Receiver::new(Direction::Download), false)),
-                Message::UploadFiles { .. } => Some((Receiver::new(Direction::Upload), true)),
+                Message::DownloadFiles { .. } => Some((Receiver::new(Direction::Download), Side::Host)),
+                Message::UploadFiles { .. } => Some((Receiver::new(Direction::Upload), Side::Device)),
                 _ => None,
             };
             messages += 1;
         }
-        assert!(transfer.is_none(), "{}: a transfer was left open", path.display());
-        assert!(messages >= 8, "{}: only {messages} messages", path.display());
-        assert!(files > 0 || messages < 10, "{}: no file travelled", path.display());
+        assert!(transfer.is_none(), "{file}: a transfer was left open");
+        assert!(messages >= 8, "{file}: only {messages} messages");
+        assert!(files > 0 || messages < 10, "{file}: no file travelled");
     }
 }
 
 /// What we would encode for the plain messages has the very bytes that were recorded.
 #[test]
 fn messages_whose_layout_is_fixed_encode_to_the_recorded_bytes() {
-    let lines = capture("libimobiledevice", "idevicebackup2-full.jsonl");
+    let lines = device_link(&format!("{LIBIMOBILEDEVICE}/idevicebackup2-full.jsonl"));
     let frames: Vec<&[u8]> = lines.iter().map(|line| &line.bytes[4..]).collect();
     let same = |message: Message| {
         let mine = message.encode();
@@ -208,7 +179,7 @@ fn minus_thirteen_is_read_in_all_three_encodings() {
     unsigned.extend([
         0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, table,
     ]);
-    let xml = capture("pymobiledevice3", "backup2-restore.jsonl")
+    let xml = device_link(&format!("{PYMOBILEDEVICE3}/backup2-restore.jsonl"))
         .into_iter()
         .map(|line| line.bytes)
         .find(|bytes| bytes.windows(20).any(|w| w == b"18446744073709551603"))
@@ -232,10 +203,10 @@ fn minus_thirteen_is_read_in_all_three_encodings() {
 
 #[test]
 fn four_byte_reals_of_old_libplist_are_read() {
-    let lines = capture("libimobiledevice", "idevicebackup2-full.jsonl");
+    let lines = device_link(&format!("{LIBIMOBILEDEVICE}/idevicebackup2-full.jsonl"));
     let hello = lines
         .iter()
-        .find(|line| line.bytes.len() == 150 && !line.from_device)
+        .find(|line| line.bytes.len() == 150 && line.from == Side::Host)
         .unwrap();
     let Message::ProcessMessage(dict) = Message::decode(&hello.bytes[4..], &limits()).unwrap() else {
         panic!("Hello")

@@ -8,9 +8,9 @@
 )]
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+use cabled_golden::{BUILT, LIBIMOBILEDEVICE, Line, PYMOBILEDEVICE3, Side, lines};
 use cabled_lockdown::PairRecord;
 use cabled_lockdown::certificates::{RsaKey, RsaPublicKey, certificate_der, public_key_of};
 use cabled_lockdown::msg::{LockdownError, Message, Reply, ReplyBody, Request, RequestBody};
@@ -20,38 +20,6 @@ use cabled_lockdown::services::{
 use cabled_wire::WireError;
 use cabled_wire::frame::FrameDecoder;
 use cabled_wire::plist::{Limits, Value, read};
-
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/wire")
-}
-
-/// One recorded message: its layer (or name), whether the host sent it, and the body of its frame.
-struct Line {
-    layer: String,
-    host: bool,
-    body: Vec<u8>,
-}
-
-fn lines(path: &Path, name_key: &str) -> Vec<Line> {
-    let text = fs::read_to_string(path).unwrap();
-    let parsed = text
-        .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    parsed
-        .filter_map(|line| {
-            let bytes = hex::decode(line.get("hex")?.as_str().unwrap()).unwrap();
-            Some(Line {
-                layer: line[name_key]
-                    .as_str()
-                    .unwrap()
-                    .trim_end_matches("+tls-payload")
-                    .to_owned(),
-                host: line["dir"].as_str().unwrap().starts_with("host"),
-                body: bytes.get(4..).unwrap_or_default().to_vec(),
-            })
-        })
-        .collect()
-}
 
 /// Decodes, encodes, and compares what both say.
 fn survives<M: Message + std::fmt::Debug>(body: &[u8]) -> M {
@@ -64,15 +32,15 @@ fn survives<M: Message + std::fmt::Debug>(body: &[u8]) -> M {
 
 /// Every capture of a client, by the layer it was recorded on.
 fn check_capture(line: &Line) -> Option<&'static str> {
-    match (line.layer.as_str(), line.host) {
+    match (line.layer.as_str(), line.from == Side::Host) {
         ("lockdown", true) => {
-            let request: Request = survives(&line.body);
+            let request: Request = survives(&line.body());
             assert!(!matches!(request.body, RequestBody::Unknown { .. }), "{request:?}");
             assert!(request.extra.is_empty(), "{request:?}");
             Some("lockdown request")
         }
         ("lockdown", false) => {
-            let reply: Reply = survives(&line.body);
+            let reply: Reply = survives(&line.body());
             assert!(
                 reply.extra.is_empty() || matches!(reply.body, ReplyBody::Failed { .. }),
                 "{reply:?}"
@@ -80,32 +48,32 @@ fn check_capture(line: &Line) -> Option<&'static str> {
             Some("lockdown reply")
         }
         (notification_proxy::SERVICE, true) => {
-            let command: notification_proxy::Command = survives(&line.body);
+            let command: notification_proxy::Command = survives(&line.body());
             assert!(!matches!(command, notification_proxy::Command::Unknown(_)));
             Some("notification_proxy")
         }
         (notification_proxy::SERVICE, false) => {
-            let event: notification_proxy::Event = survives(&line.body);
+            let event: notification_proxy::Event = survives(&line.body());
             assert!(!matches!(event, notification_proxy::Event::Unknown(_)));
             Some("notification_proxy")
         }
         (installation_proxy::SERVICE, true) => {
-            let command: installation_proxy::Command = survives(&line.body);
+            let command: installation_proxy::Command = survives(&line.body());
             assert!(!matches!(command, installation_proxy::Command::Unknown(_)));
             Some("installation_proxy")
         }
         (installation_proxy::SERVICE, false) => {
-            let reply: installation_proxy::Reply = survives(&line.body);
+            let reply: installation_proxy::Reply = survives(&line.body());
             assert!(!matches!(reply, installation_proxy::Reply::Unknown(_)));
             Some("installation_proxy")
         }
         (springboard::SERVICE, true) => {
-            let command: springboard::Command = survives(&line.body);
+            let command: springboard::Command = survives(&line.body());
             assert!(!matches!(command, springboard::Command::Unknown(_)));
             Some("springboard")
         }
         (springboard::SERVICE, false) => {
-            let reply: springboard::Reply = survives(&line.body);
+            let reply: springboard::Reply = survives(&line.body());
             assert!(matches!(
                 reply,
                 springboard::Reply::Png(_) | springboard::Reply::IconState(_)
@@ -113,22 +81,22 @@ fn check_capture(line: &Line) -> Option<&'static str> {
             Some("springboard")
         }
         (diagnostics::SERVICE, true) => {
-            let request: diagnostics::Request = survives(&line.body);
+            let request: diagnostics::Request = survives(&line.body());
             assert!(!matches!(request, diagnostics::Request::Unknown(_)));
             Some("diagnostics")
         }
         (diagnostics::SERVICE, false) => {
-            let reply: diagnostics::Reply = survives(&line.body);
+            let reply: diagnostics::Reply = survives(&line.body());
             assert!(reply.extra.is_empty());
             Some("diagnostics")
         }
-        (house_arrest::SERVICE, host) if line.body.starts_with(b"<?xml") => {
+        (house_arrest::SERVICE, host) if line.body().starts_with(b"<?xml") => {
             if host {
-                let command: house_arrest::Command = survives(&line.body);
+                let command: house_arrest::Command = survives(&line.body());
                 assert!(!matches!(command, house_arrest::Command::Unknown(_)));
             } else {
                 assert_eq!(
-                    survives::<house_arrest::Reply>(&line.body),
+                    survives::<house_arrest::Reply>(&line.body()),
                     house_arrest::Reply::Complete
                 );
             }
@@ -140,25 +108,19 @@ fn check_capture(line: &Line) -> Option<&'static str> {
 
 fn captures(client: &str) -> BTreeMap<&'static str, usize> {
     let mut seen = BTreeMap::new();
-    let mut files = 0;
-    for entry in fs::read_dir(golden().join(client)).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "jsonl") {
-            files += 1;
-            for line in lines(&path, "layer") {
-                if let Some(kind) = check_capture(&line) {
-                    *seen.entry(kind).or_insert(0) += 1;
-                }
+    for file in cabled_golden::files(client, "jsonl") {
+        for line in lines(&file) {
+            if let Some(kind) = check_capture(&line) {
+                *seen.entry(kind).or_insert(0) += 1;
             }
         }
     }
-    assert!(files >= 7, "captures are missing");
     seen
 }
 
 #[test]
 fn every_message_of_libimobiledevice_survives_decoding_and_encoding() {
-    let seen = captures("client-captures-libimobiledevice-1.3.0");
+    let seen = captures(LIBIMOBILEDEVICE);
     for (kind, least) in [
         ("lockdown request", 88),
         ("lockdown reply", 88),
@@ -174,7 +136,7 @@ fn every_message_of_libimobiledevice_survives_decoding_and_encoding() {
 
 #[test]
 fn every_message_of_pymobiledevice3_survives_decoding_and_encoding() {
-    let seen = captures("client-captures-pymobiledevice3-11.45.0");
+    let seen = captures(PYMOBILEDEVICE3);
     for (kind, least) in [
         ("lockdown request", 20),
         ("lockdown reply", 20),
@@ -187,29 +149,31 @@ fn every_message_of_pymobiledevice3_survives_decoding_and_encoding() {
     }
 }
 
-fn built(name: &str) -> Vec<u8> {
-    let lines = lines(&golden().join("built/lockdown-and-services.jsonl"), "name");
-    lines
-        .into_iter()
-        .find(|line| line.layer == name)
-        .unwrap_or_else(|| panic!("no {name}"))
-        .body
+const BUILT_FILE: &str = "lockdown-and-services.jsonl";
+
+/// A built message with its framing.
+fn built_frame(name: &str) -> Bytes {
+    cabled_golden::built(BUILT_FILE).remove(name).unwrap()
+}
+
+fn built(name: &str) -> Bytes {
+    built_frame(name).slice(4..)
 }
 
 #[test]
 fn every_built_message_survives_decoding_and_encoding() {
     let mut checked = 0;
-    for line in lines(&golden().join("built/lockdown-and-services.jsonl"), "name") {
-        match (line.layer.as_str(), line.host) {
+    for line in lines(&format!("{BUILT}/{BUILT_FILE}")) {
+        match (line.name.as_str(), line.from == Side::Host) {
             (name, _) if name.starts_with("BAD-") || name.starts_with("cdtunnel") => continue,
-            ("heartbeat-marco" | "heartbeat-sleepy", _) => drop(survives::<heartbeat::Beat>(&line.body)),
-            ("heartbeat-polo", _) => drop(survives::<heartbeat::Polo>(&line.body)),
-            (name, true) if name.starts_with("np-") => drop(survives::<notification_proxy::Command>(&line.body)),
-            (name, false) if name.starts_with("np-") => drop(survives::<notification_proxy::Event>(&line.body)),
-            (name, true) if name.starts_with("ha-") => drop(survives::<house_arrest::Command>(&line.body)),
-            (name, false) if name.starts_with("ha-") => drop(survives::<house_arrest::Reply>(&line.body)),
-            (_, true) => drop(survives::<Request>(&line.body)),
-            (_, false) => drop(survives::<Reply>(&line.body)),
+            ("heartbeat-marco" | "heartbeat-sleepy", _) => drop(survives::<heartbeat::Beat>(&line.body())),
+            ("heartbeat-polo", _) => drop(survives::<heartbeat::Polo>(&line.body())),
+            (name, true) if name.starts_with("np-") => drop(survives::<notification_proxy::Command>(&line.body())),
+            (name, false) if name.starts_with("np-") => drop(survives::<notification_proxy::Event>(&line.body())),
+            (name, true) if name.starts_with("ha-") => drop(survives::<house_arrest::Command>(&line.body())),
+            (name, false) if name.starts_with("ha-") => drop(survives::<house_arrest::Reply>(&line.body())),
+            (_, true) => drop(survives::<Request>(&line.body())),
+            (_, false) => drop(survives::<Reply>(&line.body())),
         }
         checked += 1;
     }
@@ -283,19 +247,11 @@ fn replies_say_what_the_specification_says() {
 
 #[test]
 fn malformed_frames_give_typed_errors() {
-    let raw = |name: &str| {
-        let text = fs::read_to_string(golden().join("built/lockdown-and-services.jsonl")).unwrap();
-        let line = text
-            .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        let line = line.into_iter().find(|line| line["name"] == name).unwrap();
-        hex::decode(line["hex"].as_str().unwrap()).unwrap()
-    };
     let mut frames = FrameDecoder::new(cabled_lockdown::msg::MAX_MESSAGE);
-    frames.push(&raw("BAD-len-huge"));
+    frames.push(&built_frame("BAD-len-huge"));
     assert!(matches!(frames.next_frame(), Err(WireError::TooLong { .. })));
     let mut frames = FrameDecoder::new(cabled_lockdown::msg::MAX_MESSAGE);
-    frames.push(&raw("BAD-len0"));
+    frames.push(&built_frame("BAD-len0"));
     assert_eq!(frames.next_frame().unwrap().unwrap().len(), 0);
     assert!(matches!(
         Reply::decode(&built("BAD-not-plist")),
@@ -353,8 +309,8 @@ fn wrong_types_and_missing_keys_are_named() {
     ));
 }
 
-fn recorded_pair_record() -> Vec<u8> {
-    fs::read(golden().join("client-captures-libimobiledevice-1.3.0/pair-record.plist")).unwrap()
+fn recorded_pair_record() -> Bytes {
+    cabled_golden::bytes(&format!("{LIBIMOBILEDEVICE}/pair-record.plist"))
 }
 
 #[test]
@@ -396,17 +352,17 @@ fn the_recorded_certificates_are_read_whatever_their_form() {
     let key_of = |pem: &[u8]| public_key_of(&certificate_der(pem, "certificate").unwrap(), "certificate").unwrap();
     let device = key_of(&record.device_certificate);
     // What the device answered to GetValue DevicePublicKey in the recorded pairing is the key that was certified.
-    let path = golden().join("client-captures-libimobiledevice-1.3.0/idevicepair-pair.jsonl");
+    let file = format!("{LIBIMOBILEDEVICE}/idevicepair-pair.jsonl");
     let mut recorded = None;
-    for line in lines(&path, "layer")
+    for line in lines(&file)
         .iter()
-        .filter(|line| line.layer == "lockdown" && !line.host)
+        .filter(|line| line.layer == "lockdown" && line.from == Side::Device)
     {
         if let ReplyBody::Value {
             key: Some(key),
             value: Some(value),
             ..
-        } = Reply::decode(&line.body).unwrap().body
+        } = Reply::decode(&line.body()).unwrap().body
             && key == "DevicePublicKey"
         {
             recorded = Some(RsaPublicKey::from_pem(value.as_data().unwrap()).unwrap());

@@ -469,11 +469,7 @@ mod tests {
     async fn the_configuration_that_usbmuxd_wrote_is_read() {
         let (_folder, store) = store();
         fs::create_dir_all(store.folder()).unwrap();
-        let golden = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../tests/golden/wire/daemon-captures-usbmuxd-1.1.1"
-        );
-        let path = Path::new(golden).join("SystemConfiguration.plist");
+        let path = cabled_golden::path(&format!("{}/SystemConfiguration.plist", cabled_golden::USBMUXD));
         fs::copy(path, store.folder().join("SystemConfiguration.plist")).unwrap();
         assert_eq!(
             store.system_buid().await.unwrap().as_str(),

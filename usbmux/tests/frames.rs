@@ -9,8 +9,6 @@
     reason = "test code"
 )]
 
-mod vectors;
-
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -22,8 +20,8 @@ use cabled_usbmux::mux::{CloseReason, ConnectionId, Event, Failure, Mux, MuxErro
 use cabled_wire::WireError;
 use proptest::prelude::*;
 
-fn built() -> BTreeMap<String, Vec<u8>> {
-    vectors::built("built/usb-frames.jsonl").into_iter().collect()
+fn built() -> BTreeMap<String, Bytes> {
+    cabled_golden::built("usb-frames.jsonl")
 }
 
 fn taken(bytes: &[u8], style: HeaderStyle) -> Taken {

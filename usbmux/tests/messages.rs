@@ -7,11 +7,10 @@
     reason = "test code"
 )]
 
-mod vectors;
-
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use cabled_golden::{GO_IOS, LIBIMOBILEDEVICE, PYMOBILEDEVICE3, Side, USBMUXD, captured, exchanges};
 use cabled_usbmux::msg::{
     Call, ClientInfo, DeviceList, Event, Form, Header, Message, MessageDecoder, Refusal, Reply, Request, ResultCode,
 };
@@ -47,8 +46,8 @@ fn dict(payload: &[u8]) -> Dictionary {
     read_dict(payload, &Limits::default()).unwrap()
 }
 
-fn built() -> BTreeMap<String, Vec<u8>> {
-    vectors::built("built/usbmux-client.jsonl").into_iter().collect()
+fn built() -> BTreeMap<String, Bytes> {
+    cabled_golden::built("usbmux-client.jsonl")
 }
 
 /// The same message: equal headers but for the length, equal dictionaries.
@@ -303,22 +302,20 @@ fn what_is_malformed_gets_the_code_of_the_table_or_ends_the_stream() {
 
 #[test]
 fn everything_real_clients_sent_is_read() {
-    for client in [
-        "client-captures-libimobiledevice-1.3.0",
-        "client-captures-pymobiledevice3-11.45.0",
-    ] {
-        let captured = vectors::captured(client);
+    for client in [LIBIMOBILEDEVICE, PYMOBILEDEVICE3] {
+        let captured = captured(client, "usbmux");
         assert!(captured.len() > 10, "{client}: {}", captured.len());
-        for (direction, bytes) in captured {
-            if direction == "host>mux" {
-                let Call { request, client } = call(&bytes).unwrap();
+        for line in captured {
+            let bytes = &line.bytes;
+            if line.from == Side::Host {
+                let Call { request, client } = call(bytes).unwrap();
                 if let Request::Connect { port, .. } = request {
                     // Lockdown, or one of the stand-in's service ports.
                     assert!(port == 62078 || (49_152..50_304).contains(&port), "{port}");
                 }
-                assert_same(&request.encode(&client, one(&bytes).0.tag), &bytes, request.name());
+                assert_same(&request.encode(&client, one(bytes).0.tag), bytes, request.name());
             } else {
-                assert!(matches!(message(&bytes), Message::Reply(_)));
+                assert!(matches!(message(bytes), Message::Reply(_)));
             }
         }
     }
@@ -326,8 +323,8 @@ fn everything_real_clients_sent_is_read() {
 
 #[test]
 fn a_binary_pair_record_from_idevicepair_arrives_as_it_was_sent() {
-    let all = vectors::captured("client-captures-libimobiledevice-1.3.0");
-    let record = all.iter().find_map(|(_, bytes)| match call(bytes).ok()?.request {
+    let all = captured(LIBIMOBILEDEVICE, "usbmux");
+    let record = all.iter().find_map(|line| match call(&line.bytes).ok()?.request {
         Request::SavePairRecord { data, device, id } => Some((data, device, id)),
         _ => None,
     });
@@ -347,7 +344,7 @@ fn a_binary_pair_record_from_idevicepair_arrives_as_it_was_sent() {
 
 #[test]
 fn the_request_and_the_odd_result_of_go_ios_are_read() {
-    let read = |name: &str| std::fs::read(vectors::folder().join("go-ios").join(name)).unwrap();
+    let read = |name: &str| cabled_golden::bytes(&format!("{GO_IOS}/{name}"));
     assert_eq!(call(&read("readdevices.bin")).unwrap().request, Request::ListDevices);
     let payload = read("usbmuxresponse.plist");
     let header = Header {
@@ -356,26 +353,19 @@ fn the_request_and_the_odd_result_of_go_ios_are_read() {
         message: 8,
         tag: 0,
     };
-    let odd = Message::decode(&header, &payload.clone().into()).unwrap();
-    assert_eq!(
-        odd,
-        Message::Unknown {
-            number: 8,
-            payload: payload.into()
-        },
-        "kept whole"
-    );
+    let odd = Message::decode(&header, &payload).unwrap();
+    assert_eq!(odd, Message::Unknown { number: 8, payload }, "kept whole");
 }
 
 #[test]
 fn every_reply_of_usbmuxd_is_read() {
     let mut read = 0;
-    for line in vectors::lines("daemon-captures-usbmuxd-1.1.1/daemon-replies.jsonl") {
+    for exchange in exchanges(&format!("{USBMUXD}/daemon-replies.jsonl")) {
         let mut decoder = MessageDecoder::new(65_536);
-        decoder.push(&vectors::hex(&line, "reply_hex"));
+        decoder.push(&exchange.answered);
         while let Some((header, payload)) = decoder.next().unwrap() {
             let Message::Reply(reply) = Message::decode(&header, &payload).unwrap() else {
-                panic!("{line}")
+                panic!("{exchange:?}")
             };
             let form = if header.message == 8 { Form::Plist } else { Form::Binary };
             let again = reply.encode(form, header.tag).unwrap();
@@ -462,8 +452,9 @@ proptest! {
     #[test]
     fn decode_never_panics(number in 0_u32..12, version in 0_u32..3, payload in proptest::collection::vec(any::<u8>(), 0..400)) {
         let header = Header { length: 0, version, message: number, tag: 0 };
+        let payload = Bytes::from(payload);
         let _ = Request::decode(&header, &payload);
-        let _ = Message::decode(&header, &payload.clone().into());
+        let _ = Message::decode(&header, &payload);
         let mut decoder = MessageDecoder::new(1000);
         decoder.push(&payload);
         while let Ok(Some((header, payload))) = decoder.next() {
@@ -473,7 +464,7 @@ proptest! {
 
     #[test]
     fn a_damaged_plist_never_panics(at in 0_usize..700, byte: u8) {
-        let mut bytes = built()["listdevices-one"].clone();
+        let mut bytes = built()["listdevices-one"].to_vec();
         let at = 16 + at % (bytes.len() - 16);
         bytes[at] = byte;
         let (header, payload) = one(&bytes);

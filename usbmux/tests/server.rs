@@ -8,13 +8,11 @@
     reason = "test code"
 )]
 
-mod vectors;
-
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cabled_golden::{USBMUXD, exchanges};
 use cabled_usbmux::msg::{ClientInfo, Event, Form, Header, Message, MessageDecoder, Reply, Request, ResultCode};
 use cabled_usbmux::server::{DeviceSource, Server, ServerOptions, Serving, SourceEvent, bind_tcp};
 use cabled_usbmux::store::PairRecordStore;
@@ -178,21 +176,21 @@ fn silent_there(name: &str) -> bool {
 #[tokio::test]
 async fn every_recorded_request_gets_the_answer_that_usbmuxd_gave() {
     let bed = bed(ServerOptions::default());
-    let lines = vectors::lines("daemon-captures-usbmuxd-1.1.1/daemon-replies.jsonl");
+    let exchanges = exchanges(&format!("{USBMUXD}/daemon-replies.jsonl"));
     let mut at = 0;
     let mut compared = 0;
-    while at < lines.len() {
-        // Lines of one connection follow one another; `+` joins the names of its requests.
-        let connection = vectors::text(&lines[at], "connection");
+    while at < exchanges.len() {
+        // Exchanges of one connection follow one another; `+` joins the names of its requests.
+        let connection = &exchanges[at].connection;
         let requests = connection.split('+').count();
         let mut client = bed.raw().await;
-        for line in &lines[at..at + requests] {
-            assert_eq!(vectors::text(line, "connection"), connection);
-            let name = vectors::text(line, "request");
-            client.send(&vectors::hex(line, "request_hex")).await;
+        for exchange in &exchanges[at..at + requests] {
+            assert_eq!(&exchange.connection, connection);
+            let name = &exchange.request;
+            client.send(&exchange.sent).await;
             let mut theirs = MessageDecoder::new(1 << 20);
-            theirs.push(&vectors::hex(line, "reply_hex"));
-            if silent_there(&name) {
+            theirs.push(&exchange.answered);
+            if silent_there(name) {
                 assert_eq!(client.code().await.unwrap().1, ResultCode::BadCommand, "{name}");
                 assert!(theirs.is_empty(), "{name}");
             }
@@ -213,7 +211,7 @@ async fn every_recorded_request_gets_the_answer_that_usbmuxd_gave() {
                 }
                 compared += 1;
             }
-            if vectors::text(line, "connection_after") == "closed" {
+            if exchange.closed {
                 assert!(client.closed().await, "{name} of {connection}");
             }
         }
@@ -226,7 +224,7 @@ async fn every_recorded_request_gets_the_answer_that_usbmuxd_gave() {
 async fn what_the_specification_adds_to_the_recording_holds() {
     let bed = bed(ServerOptions::default());
     let mut client = bed.raw().await;
-    let built: BTreeMap<_, _> = vectors::built("built/usbmux-client.jsonl").into_iter().collect();
+    let built = cabled_golden::built("usbmux-client.jsonl");
     // Version 0 is answered in version 0, until the first property list.
     client
         .send(

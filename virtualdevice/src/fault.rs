@@ -17,6 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
+use crate::phone::Phone;
+
 /// Which way the bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -346,7 +348,9 @@ pub(crate) struct FaultStream {
     injecting: Bytes,
     dead: bool,
     cut: Arc<Notify>,
-    lock_screen: Box<dyn Fn() + Send + Sync>,
+    phone: Phone,
+    /// The boot this stream belongs to: it ends without a word when the phone restarts.
+    boot: u64,
     shutdown_on_drop: bool,
 }
 
@@ -362,24 +366,19 @@ impl fmt::Debug for FaultStream {
 }
 
 impl FaultStream {
-    /// Wraps a stream, taking the faults meant for `service`. `lock_screen` locks the phone's screen.
-    pub(crate) fn new(
-        stream: BoxStream,
-        faults: &Faults,
-        service: &str,
-        shutdown_on_drop: bool,
-        lock_screen: impl Fn() + Send + Sync + 'static,
-    ) -> Self {
+    /// Wraps a stream of `phone`, taking the faults meant for `service`.
+    pub(crate) fn new(stream: BoxStream, phone: &Phone, service: &str, shutdown_on_drop: bool) -> Self {
         Self {
             stream: Some(stream),
-            triggers: faults.take_for_stream(service),
+            triggers: phone.faults().take_for_stream(service),
             read: 0,
             written: 0,
             stalled: None,
             injecting: Bytes::new(),
             dead: false,
             cut: Arc::new(Notify::new()),
-            lock_screen: Box::new(lock_screen),
+            phone: phone.clone(),
+            boot: phone.boot(),
             shutdown_on_drop,
         }
     }
@@ -443,7 +442,7 @@ impl FaultStream {
                 Action::Cut => return Poll::Ready(Err(self.kill())),
                 Action::Stall(lasting) => self.stalled = Some(Box::pin(tokio::time::sleep(lasting))),
                 Action::Inject(bytes) => self.injecting = bytes,
-                Action::LockScreen => (self.lock_screen)(),
+                Action::LockScreen => self.phone.lock(),
             }
         }
     }
@@ -526,7 +525,7 @@ impl AsyncWrite for FaultStream {
 impl Drop for FaultStream {
     fn drop(&mut self) {
         let Some(mut stream) = self.stream.take() else { return };
-        if !self.shutdown_on_drop {
+        if !self.shutdown_on_drop || self.phone.boot() != self.boot {
             return;
         }
         // The service is done with the stream; the goodbye is said without it, and not for ever.

@@ -7,22 +7,18 @@ use serde_json::Value;
 
 /// Where the golden bytes of the repository are.
 pub(crate) fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/backup")
+    cabled_golden::path("backup")
 }
 
 /// All of `vectors.json`.
 pub(crate) fn vectors() -> &'static Value {
     static VECTORS: OnceLock<Value> = OnceLock::new();
-    VECTORS.get_or_init(|| json("vectors.json"))
+    VECTORS.get_or_init(|| cabled_golden::json("backup/vectors.json"))
 }
 
 /// What a synthetic backup holds.
 pub(crate) fn expect(backup: &str) -> Value {
-    json(&format!("synthetic/{backup}.expect.json"))
-}
-
-fn json(name: &str) -> Value {
-    serde_json::from_slice(&std::fs::read(folder().join(name)).unwrap()).unwrap()
+    cabled_golden::json(&format!("backup/synthetic/{backup}.expect.json"))
 }
 
 /// A value in hexadecimal digits.
@@ -33,15 +29,6 @@ pub(crate) fn bytes(value: &Value) -> Vec<u8> {
 /// A value in hexadecimal digits, or `null`.
 pub(crate) fn opt_bytes(value: &Value) -> Option<Vec<u8>> {
     value.as_str().map(|digits| hex::decode(digits).unwrap())
-}
-
-/// A file that may not be in the repository, if somebody put it beside: `CABLED_SHARED_FIXTURES` names the folder.
-pub(crate) fn shared(name: &str) -> Option<Vec<u8>> {
-    let root = std::env::var_os("CABLED_SHARED_FIXTURES").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/fixtures"),
-        PathBuf::from,
-    );
-    std::fs::read(root.join("backup").join(name)).ok()
 }
 
 /// A copy of a backup that a test may damage.

@@ -6,6 +6,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use cabled_wire::WireError;
+use unicode_normalization::UnicodeNormalization;
+use zeroize::Zeroizing;
 
 use super::ArchiveError;
 use super::database::{Database, SQLITE_MAGIC};
@@ -249,20 +251,38 @@ impl Archive {
         Ok(())
     }
 
-    /// Unlocks an encrypted backup with its password, taken as UTF-8. Takes seconds: the derivation is slow by design.
+    /// Unlocks an encrypted backup with its password. Takes a second or more: the derivation is slow by design.
+    ///
+    /// Which Unicode form Apple's hosts send for a password with accents is not known, so one that fails as it is
+    /// given is tried composed and decomposed as well, at the same cost each.
     ///
     /// # Errors
     /// As [`unlock_observed`](Archive::unlock_observed).
     pub fn unlock(&mut self, password: &str) -> Result<(), ArchiveError> {
-        self.unlock_observed(password.as_bytes(), &mut Silent).map(drop)
+        let composed = Zeroizing::new(password.nfc().collect::<String>());
+        let decomposed = Zeroizing::new(password.nfd().collect::<String>());
+        let mut forms = vec![password, composed.as_str(), decomposed.as_str()];
+        // The given spelling is one of the two others in most cases.
+        forms.dedup();
+        if forms.first() == forms.last() {
+            forms.truncate(2);
+        }
+        let mut outcome = Err(ArchiveError::WrongPassword);
+        for form in forms {
+            outcome = self.unlock_observed(form.as_bytes(), &mut Silent).map(drop);
+            if !matches!(outcome, Err(ArchiveError::WrongPassword)) {
+                break;
+            }
+        }
+        outcome
     }
 
     /// Unlocks a backup with its password, watched by `observer`, which may stop it. Returns the derived key, which
     /// opens the same backup again at once and is as sensitive as the password. The keybag of an unencrypted backup
     /// opens with the empty password.
     ///
-    /// Every backup opens with the password that was current when it was made. Which Unicode form Apple's hosts send
-    /// for a password with accents is not known; where one spelling fails, try the other.
+    /// Every backup opens with the password that was current when it was made. The bytes are taken as they are; every
+    /// tool uses UTF-8.
     ///
     /// # Errors
     /// [`WrongPassword`](ArchiveError::WrongPassword), told after the full derivation;
@@ -277,6 +297,10 @@ impl Archive {
             None => None,
         };
         let keybag = self.keybag.as_ref().ok_or(ArchiveError::NoKeybag)?;
+        // iOS 10.0 could leave its metadata encryption behind when encryption was turned off: the password then opens
+        // the index, and the keybag is that of any unencrypted backup.
+        let is_leftover = column_key.is_some() && self.protection != Protection::Encrypted;
+        let password = if is_leftover { b"" } else { password };
         let key = keybag.derive(password, self.options.round_limits, observer)?;
         self.open_with_key(&key, column_key, observer)?;
         Ok(key)

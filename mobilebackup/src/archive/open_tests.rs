@@ -220,6 +220,42 @@ fn a_derived_key_opens_the_backup_again() {
     ));
 }
 
+/// A copy of a backup whose class keys are wrapped for another password.
+fn with_password(password: &str) -> tempfile::TempDir {
+    let expect = golden::expect("enc-mbdb");
+    with_manifest("synthetic/enc-mbdb", |dict| {
+        let mut stored = dict.get("BackupKeyBag").and_then(|bag| bag.as_data()).unwrap().to_vec();
+        let bag = Keybag::parse(&stored).unwrap();
+        let kek = bag
+            .derive(password.as_bytes(), RoundLimits::default(), &mut Silent)
+            .unwrap();
+        let kek: aes_kw::AesKw<aes::Aes256> = aes_kw::KeyInit::new(kek.expose().into());
+        for class in expect["keybag"]["classes"].as_object().unwrap().values() {
+            let (wrapped, key) = (
+                golden::bytes(&class["wpky"]),
+                golden::bytes(&class["after_password_unwrap"]),
+            );
+            let at = stored.windows(40).position(|window| window == wrapped).unwrap();
+            kek.wrap_key(&key, &mut stored[at..at + 40]).unwrap();
+        }
+        dict.insert("BackupKeyBag".into(), cabled_wire::plist::Value::Data(stored));
+    })
+}
+
+#[test]
+fn a_password_with_accents_opens_in_any_spelling() {
+    for set in ["P\u{e4}ssword", "Pa\u{308}ssword"] {
+        let folder = with_password(set);
+        for typed in ["P\u{e4}ssword", "Pa\u{308}ssword"] {
+            let mut archive = Archive::open(folder.path()).unwrap();
+            archive.unlock(typed).unwrap();
+            assert!(!archive.is_locked());
+        }
+        let mut archive = Archive::open(folder.path()).unwrap();
+        assert!(matches!(archive.unlock("Password"), Err(ArchiveError::WrongPassword)));
+    }
+}
+
 #[test]
 fn the_keybag_of_a_plain_backup_opens_with_the_empty_password() {
     let mut archive = open("plain-v10");
@@ -532,6 +568,24 @@ fn a_backup_of_ios_10_0_opens_with_its_password() {
     archive.unlock(PASSWORD).unwrap();
     let entries: Vec<FileEntry> = archive.entries().unwrap().map(Result::unwrap).collect();
     assert_eq!((entries.len(), &*entries[0].path, entries[0].size), (1, "a/b.txt", 43));
+}
+
+#[test]
+fn metadata_encryption_left_behind_in_a_plain_backup_still_opens() {
+    let case = &golden::vectors()["ios_10_0_only"];
+    let digits = |key: &str| case[key].as_str().unwrap().to_owned();
+    let folder = with_index(&format!(
+        "DELETE FROM Files WHERE relativePath != 'Library/block.bin';
+         UPDATE Files SET relativePath = 'a/b.txt', file = x'{}';
+         INSERT INTO Properties VALUES ('salt', x'{}'), ('passwordHash', x'{}');",
+        digits("file_column"),
+        digits("salt"),
+        digits("password_hash")
+    ));
+    let mut archive = Archive::open(folder.path()).unwrap();
+    assert!(archive.is_locked() && archive.protection() == Protection::Plain);
+    archive.unlock(PASSWORD).unwrap();
+    assert_eq!(archive.entries().unwrap().count(), 1);
 }
 
 #[test]

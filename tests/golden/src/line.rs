@@ -1,9 +1,11 @@
 //! One recorded or built message.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::{files, hex, objects, text};
+use crate::{BUILT, files, hex, objects, text};
 
 /// Who sent a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,6 +77,21 @@ pub fn lines(relative: &str) -> Vec<Line> {
     lines
 }
 
+/// The bytes of the hand-made messages in one file of [`BUILT`](crate::BUILT), by name.
+///
+/// # Panics
+/// As [`lines`], and if two messages have one name.
+#[must_use]
+pub fn built(file: &str) -> BTreeMap<String, Bytes> {
+    let mut named = BTreeMap::new();
+    for line in lines(&format!("{BUILT}/{file}")) {
+        let place = line.place();
+        assert!(!line.name.is_empty(), "{place}: no name");
+        assert!(named.insert(line.name, line.bytes).is_none(), "{place}: twice");
+    }
+    named
+}
+
 /// The messages of one layer in all captures of a folder, file after file.
 ///
 /// # Panics
@@ -115,7 +132,7 @@ fn line(file: &str, number: usize, place: &str, value: &Value) -> Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BUILT, LIBIMOBILEDEVICE};
+    use crate::LIBIMOBILEDEVICE;
 
     #[test]
     fn a_capture_has_connections_layers_and_sides() {

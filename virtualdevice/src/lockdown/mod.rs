@@ -20,7 +20,7 @@ use tokio_rustls::server::TlsStream;
 use crate::fault::FaultStream;
 use crate::phone::{Phone, Transport};
 use crate::profile::PlistFormat;
-use crate::service::{IDLE, LOCKDOWN, limits, read_frame};
+use crate::service::{IDLE, LOCKDOWN, limits, read_frame, write_frame};
 use requests::{Next, Session};
 use tls::RecordStream;
 
@@ -44,8 +44,7 @@ enum ServeError {
 
 /// Serves one connection to port 62078 until it ends.
 pub(crate) async fn serve(phone: Phone, stream: BoxStream, transport: Transport) {
-    let locker = phone.clone();
-    let stream = FaultStream::new(stream, phone.faults(), LOCKDOWN, false, move || locker.lock());
+    let stream = FaultStream::new(stream, &phone, LOCKDOWN, false);
     let cut = stream.cut_signal();
     let mut connection = Connection {
         session: Session::new(transport),
@@ -177,7 +176,7 @@ impl Connection {
             stream.flush().await?;
             return Err(ServeError::Scripted);
         }
-        Ok(frame::write_frame(stream, &body).await?)
+        Ok(write_frame(stream, &body).await?)
     }
 
     async fn start_tls(&mut self, certificate: &[u8]) -> Result<(), ServeError> {

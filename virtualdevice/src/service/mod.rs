@@ -39,6 +39,8 @@ pub const INSECURE_NOTIFICATION_PROXY: &str = "com.apple.mobile.insecure_notific
 pub(crate) const IDLE: Duration = Duration::from_secs(3600);
 /// How long a message may take to arrive once it has begun.
 pub(crate) const MESSAGE: Duration = Duration::from_secs(30);
+/// How long a host may leave an answer unread.
+const UNREAD: Duration = Duration::from_secs(600);
 /// The largest message from a host, in bytes; real ones are kilobytes.
 const MAX_FRAME: usize = 4 << 20;
 
@@ -139,9 +141,7 @@ pub(crate) async fn run(phone: Phone, open: OpenPort, stream: BoxStream, transpo
             Err(error) => return tracing::debug!(%service, %error, "no TLS with this host"),
         },
     };
-    let locker = phone.clone();
-    let goodbye = phone.profile().sends_close_notify;
-    let stream = FaultStream::new(stream, phone.faults(), &service, goodbye, move || locker.lock());
+    let stream = FaultStream::new(stream, &phone, &service, phone.profile().sends_close_notify);
     let cut = stream.cut_signal();
     let heartbeat = async {
         if &*service == heartbeat::NAME {
@@ -216,5 +216,16 @@ where
         PlistFormat::Xml => message.encode(),
         PlistFormat::Binary => message.encode_binary(),
     };
-    Ok(frame::write_frame(stream, &body).await?)
+    Ok(write_frame(stream, &body).await?)
+}
+
+/// Writes one frame; a host that does not read it within [`UNREAD`] is given up.
+pub(crate) async fn write_frame<W>(stream: &mut W, body: &[u8]) -> Result<(), FrameError>
+where
+    W: AsyncWrite + Unpin + Send + ?Sized,
+{
+    let unread = |_| io::Error::new(io::ErrorKind::TimedOut, "the host does not read");
+    tokio::time::timeout(UNREAD, frame::write_frame(stream, body))
+        .await
+        .map_err(unread)?
 }

@@ -3,12 +3,11 @@
 use cabled_lockdown::msg::Message;
 use cabled_lockdown::services::springboard::{Command, Reply};
 use cabled_wire::dict;
-use cabled_wire::frame;
 use cabled_wire::io::BoxStream;
 use cabled_wire::plist::{self, Dictionary, Value};
 
 use super::installation_proxy::SYSTEM_APPS;
-use super::{IDLE, ServeError, limits, read_frame};
+use super::{IDLE, ServeError, limits, read_frame, write_frame};
 use crate::phone::{Phone, locked};
 
 /// The service's name.
@@ -29,7 +28,7 @@ pub(super) async fn serve(phone: Phone, mut stream: BoxStream) -> Result<(), Ser
         let command = Command::from_plist(plist::read(&body, &limits())?)?;
         if let Some(reply) = answer(&phone, command) {
             let reply = if binary { reply.encode_binary() } else { reply.encode() };
-            frame::write_frame(&mut stream, &reply).await?;
+            write_frame(&mut stream, &reply).await?;
         }
     }
 }

@@ -3,54 +3,30 @@
 //! The recorded answers come from a stand-in that the clients were content with. The phone's answer to the same bytes
 //! must have every key of the recorded one, with a value of the same type.
 
-use std::path::PathBuf;
-
+use cabled_golden::{LIBIMOBILEDEVICE, Line as Recorded, PYMOBILEDEVICE3, Side};
 use cabled_virtualdevice::{Pairing, Phone, Profile};
 use cabled_wire::plist::{self, Dictionary, Limits, Value};
 
-use super::host::{Host, Line, builder};
+use super::host::{Host, Line, builder, identity};
 
-const LIBIMOBILEDEVICE: &str = "client-captures-libimobiledevice-1.3.0";
-const PYMOBILEDEVICE3: &str = "client-captures-pymobiledevice3-11.45.0";
-
-/// One recorded message: connection, layer, whether the host sent it, bytes.
-struct Recorded {
-    connection: u64,
-    layer: String,
-    from_host: bool,
-    bytes: Vec<u8>,
+/// Whether a message was said to lockdown before the session's TLS.
+fn in_clear(line: &Recorded) -> bool {
+    line.layer == "lockdown" && !line.encrypted
 }
 
-impl Recorded {
-    fn dict(&self) -> Dictionary {
-        self.value().into_dictionary().unwrap()
-    }
-
-    fn value(&self) -> Value {
-        plist::read(&self.bytes[4..], &Limits::default()).unwrap()
-    }
+/// The plist of a recorded message.
+fn value(line: &Recorded) -> Value {
+    plist::read(&line.body(), &Limits::default()).unwrap()
 }
 
+fn dict(line: &Recorded) -> Dictionary {
+    value(line).into_dictionary().unwrap()
+}
+
+/// Everything that was said to the device itself.
 fn capture(folder: &str, name: &str) -> Vec<Recorded> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/golden/wire")
-        .join(folder)
-        .join(name);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let mut recorded = Vec::new();
-    for line in text.lines() {
-        let json: serde_json::Value = serde_json::from_str(line).unwrap();
-        let Some(hex) = json["hex"].as_str() else { continue };
-        let layer = json["layer"].as_str().unwrap().to_owned();
-        if layer != "usbmux" {
-            recorded.push(Recorded {
-                connection: json["conn"].as_u64().unwrap(),
-                layer,
-                from_host: json["dir"].as_str().unwrap().starts_with("host"),
-                bytes: hex::decode(hex).unwrap(),
-            });
-        }
-    }
+    let mut recorded = cabled_golden::lines(&format!("{folder}/{name}"));
+    recorded.retain(|line| line.layer != "usbmux");
     assert!(!recorded.is_empty(), "{name} holds messages");
     recorded
 }
@@ -90,11 +66,12 @@ async fn paired_with(messages: &[Recorded]) -> (Phone, Host) {
     let phone = Phone::builder()
         .profile(Profile::ios_16_7())
         .pairing(Pairing::AutoTrust)
+        .identity(identity())
         .build()
         .unwrap();
-    let mut host = Host::new(&phone).await;
-    let sent = messages.iter().filter(|m| m.from_host && m.layer == "lockdown");
-    if let Some(start) = sent.map(Recorded::dict).find(|d| d.contains_key("HostID")) {
+    let mut host = Host::new();
+    let sent = messages.iter().filter(|m| m.from == Side::Host && in_clear(m));
+    if let Some(start) = sent.map(dict).find(|d| d.contains_key("HostID")) {
         host.host_id = start.get("HostID").and_then(Value::as_string).unwrap().to_owned();
     }
     host.pair(&phone).await;
@@ -119,11 +96,11 @@ async fn replay(folder: &str, name: &str) -> Phone {
         let mut session_id = String::new();
         let mut pairs = of_this.iter().peekable();
         while let Some(message) = pairs.next() {
-            if !message.from_host {
+            if message.from == Side::Device {
                 continue;
             }
-            let mut bytes = message.bytes.clone();
-            let request = message.dict();
+            let mut bytes = message.bytes.to_vec();
+            let request = dict(message);
             if let Some(recorded_id) = request.get("SessionID").and_then(Value::as_string) {
                 let at = bytes
                     .windows(recorded_id.len())
@@ -132,11 +109,11 @@ async fn replay(folder: &str, name: &str) -> Phone {
                 bytes[at..at + recorded_id.len()].copy_from_slice(session_id.as_bytes());
             }
             line.write(&bytes).await;
-            let Some(accepted) = pairs.next_if(|next| !next.from_host) else {
+            let Some(accepted) = pairs.next_if(|next| next.from == Side::Device) else {
                 continue;
             };
             let what = format!("{name} {request:?}");
-            match accepted.value() {
+            match value(accepted) {
                 Value::Dictionary(accepted) => {
                     let ours = line.dict().await;
                     check(&ours, &accepted, &what);
@@ -240,21 +217,16 @@ async fn recorded_pairing_with_and_without_a_dialogue_ends_well() {
         let phone = anybodys_key(pairing);
         let mut line = Line::lockdown(&phone).await;
         let messages = capture(LIBIMOBILEDEVICE, name);
-        for pair in messages
-            .iter()
-            .filter(|m| m.layer == "lockdown")
-            .collect::<Vec<_>>()
-            .chunks(2)
-        {
+        for pair in messages.iter().filter(|m| in_clear(m)).collect::<Vec<_>>().chunks(2) {
             let (request, accepted) = (pair[0], pair[1]);
             line.write(&request.bytes).await;
-            assert_at_least(&line.dict().await, &accepted.dict(), name);
+            assert_at_least(&line.dict().await, &dict(accepted), name);
         }
         if pairing == Pairing::AskUser {
             assert!(phone.pairings().is_empty());
             phone.answer_trust(true);
             // The tool pairs again with a new connection; here the same bytes serve.
-            let request = messages.iter().rfind(|m| m.from_host).unwrap();
+            let request = messages.iter().rfind(|m| m.from == Side::Host).unwrap();
             line.write(&request.bytes).await;
             assert_eq!(line.dict().await.get("Error"), None);
         }
@@ -267,32 +239,27 @@ async fn recorded_pairing_with_and_without_a_dialogue_ends_well() {
 async fn recorded_validate_and_unpair_are_understood() {
     let phone = anybodys_key(Pairing::AutoTrust);
     let pairing = capture(LIBIMOBILEDEVICE, "idevicepair-pair.jsonl");
-    let pair = pairing.iter().rfind(|m| m.from_host && m.layer == "lockdown").unwrap();
-    let mut record = pair.dict();
+    let pair = pairing.iter().rfind(|m| m.from == Side::Host && in_clear(m)).unwrap();
+    let mut record = dict(pair);
     let unpairing = capture(LIBIMOBILEDEVICE, "idevicepair-unpair.jsonl");
-    let unpair = unpairing
-        .iter()
-        .rfind(|m| m.from_host && m.layer == "lockdown")
-        .unwrap();
-    assert_eq!(unpair.dict().get("Request").and_then(Value::as_string), Some("Unpair"));
+    let unpair = unpairing.iter().rfind(|m| m.from == Side::Host && in_clear(m)).unwrap();
+    assert_eq!(dict(unpair).get("Request").and_then(Value::as_string), Some("Unpair"));
     // The two were recorded with different host ids: pair the one that unpairs.
-    let sent = unpair.dict();
+    let sent = dict(unpair);
     record.insert("PairRecord".into(), sent.get("PairRecord").unwrap().clone());
     let mut line = Line::lockdown(&phone).await;
     assert_eq!(line.ask(record).await.get("Error"), None);
     line.write(&unpair.bytes).await;
     let accepted = unpairing
         .iter()
-        .rfind(|m| !m.from_host && m.layer == "lockdown")
+        .rfind(|m| m.from == Side::Device && in_clear(m))
         .unwrap();
-    assert_at_least(&line.dict().await, &accepted.dict(), "unpair");
+    assert_at_least(&line.dict().await, &dict(accepted), "unpair");
     assert!(phone.pairings().is_empty());
 
     let validating = capture(LIBIMOBILEDEVICE, "idevicepair-validate.jsonl");
     let validate = validating.iter().find(|m| {
-        m.from_host
-            && m.layer == "lockdown"
-            && m.dict().get("Request").and_then(Value::as_string) == Some("ValidatePair")
+        m.from == Side::Host && in_clear(m) && dict(m).get("Request").and_then(Value::as_string) == Some("ValidatePair")
     });
     if let Some(validate) = validate {
         line.write(&validate.bytes).await;

@@ -1,9 +1,10 @@
 //! A host of frames and bytes: no state machine, no retries, no opinion.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use cabled_lockdown::certificates::{Certificates, RsaPublicKey};
+use cabled_virtualdevice::lockdown::identity::DeviceIdentity;
 use cabled_virtualdevice::{LOCKDOWN_PORT, Pairing, Phone, PhoneBuilder, Profile};
 use cabled_wire::dict;
 use cabled_wire::ids::{HostId, SystemBuid};
@@ -23,7 +24,17 @@ pub(crate) fn phone() -> Phone {
 }
 
 pub(crate) fn builder(profile: Profile) -> PhoneBuilder {
-    Phone::builder().profile(profile).empty().pairing(Pairing::AutoTrust)
+    Phone::builder()
+        .profile(profile)
+        .empty()
+        .identity(identity())
+        .pairing(Pairing::AutoTrust)
+}
+
+/// One key pair for all phones of these tests: keys are slow to make.
+pub(crate) fn identity() -> DeviceIdentity {
+    static IDENTITY: OnceLock<DeviceIdentity> = OnceLock::new();
+    IDENTITY.get_or_init(|| DeviceIdentity::generate().unwrap()).clone()
 }
 
 /// Keys and ids of one computer for one phone.
@@ -37,16 +48,31 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) async fn new(phone: &Phone) -> Self {
-        let identity = phone.identity().await.unwrap();
-        let key = RsaPublicKey::from_pem(&identity.public_pem()).unwrap();
-        let certificates = Certificates::issue(&key, SystemTime::now()).unwrap();
+    /// A computer with ids of its own, and the keys of all computers of these tests.
+    pub(crate) fn new() -> Self {
+        static CERTIFICATES: OnceLock<Arc<Certificates>> = OnceLock::new();
+        let issue = || {
+            let key = RsaPublicKey::from_pem(&identity().public_pem()).unwrap();
+            Arc::new(Certificates::issue(&key, SystemTime::now()).unwrap())
+        };
+        Self::with(Arc::clone(CERTIFICATES.get_or_init(issue)))
+    }
+
+    fn with(certificates: Arc<Certificates>) -> Self {
         Self {
             host_id: HostId::random().to_string(),
             buid: SystemBuid::random().to_string(),
-            certificates: Arc::new(certificates),
+            certificates,
             presents_root: false,
         }
+    }
+
+    /// A computer with keys of its own.
+    pub(crate) async fn fresh(phone: &Phone) -> Self {
+        let identity = phone.identity().await.unwrap();
+        let key = RsaPublicKey::from_pem(&identity.public_pem()).unwrap();
+        let certificates = Certificates::issue(&key, SystemTime::now()).unwrap();
+        Self::with(Arc::new(certificates))
     }
 
     pub(crate) fn record(&self) -> Dictionary {
@@ -265,10 +291,15 @@ impl Line {
     }
 
     pub(crate) async fn tell(&mut self, message: Dictionary) {
+        self.try_tell(message).await.unwrap();
+    }
+
+    /// As `tell`, to a phone that may hang up in the middle.
+    pub(crate) async fn try_tell(&mut self, message: Dictionary) -> std::io::Result<()> {
         let body = plist::to_xml(&Value::Dictionary(message));
         let mut frame = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
         frame.extend(body);
-        self.write(&frame).await;
+        self.try_write(&frame).await
     }
 
     pub(crate) async fn ask(&mut self, message: Dictionary) -> Dictionary {

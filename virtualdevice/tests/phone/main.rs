@@ -11,6 +11,7 @@
 mod captures;
 mod faults;
 mod host;
+mod own_client;
 mod pairing;
 mod power;
 mod services;

@@ -10,7 +10,7 @@ const PENDING: &str = "PairingDialogResponsePending";
 
 async fn asking(pairing: Pairing) -> (Phone, Host) {
     let phone = builder(Profile::ios_17_7()).pairing(pairing).build().unwrap();
-    let host = Host::new(&phone).await;
+    let host = Host::new();
     (phone, host)
 }
 
@@ -21,7 +21,7 @@ fn unpair(host: &Host, request: &str) -> Dictionary {
 #[tokio::test]
 async fn a_trusted_computer_gets_32_bytes_of_escrow_bag_and_keeps_them() {
     let phone = phone();
-    let host = Host::new(&phone).await;
+    let host = Host::new();
     let bag = host.pair(&phone).await;
     assert_eq!(bag.len(), 32);
     assert_eq!(host.pair(&phone).await, bag, "the bag is constant per pairing");
@@ -29,7 +29,7 @@ async fn a_trusted_computer_gets_32_bytes_of_escrow_bag_and_keeps_them() {
     assert!(!phone.escrow_bag_is_known(&[0; 32]));
     assert_eq!(phone.pairings().len(), 1);
     assert_eq!(phone.pairings()[0].host_name.as_deref(), Some("a computer"));
-    let other = Host::new(&phone).await;
+    let other = Host::fresh(&phone).await;
     assert_ne!(other.pair(&phone).await, bag);
 }
 
@@ -96,7 +96,7 @@ async fn a_locked_screen_does_not_pair() {
 #[tokio::test]
 async fn the_answer_is_bound_to_the_computer_not_to_its_keys() {
     let (phone, first) = asking(Pairing::AskUser).await;
-    let mut second = Host::new(&phone).await;
+    let mut second = Host::fresh(&phone).await;
     second.buid.clone_from(&first.buid);
     let mut line = Line::lockdown(&phone).await;
     assert_eq!(line.error(first.pair_request()).await, PENDING);
@@ -112,9 +112,9 @@ async fn a_trusted_computer_pairs_again_with_a_dialogue_only_if_the_profile_says
     for (follows, expected) in [(true, None), (false, Some(PENDING))] {
         let profile = Profile::ios_17_7().with_trust_follows_system_buid(follows);
         let phone = builder(profile).build().unwrap();
-        let first = Host::new(&phone).await;
+        let first = Host::new();
         first.pair(&phone).await;
-        let mut second = Host::new(&phone).await;
+        let mut second = Host::fresh(&phone).await;
         second.buid.clone_from(&first.buid);
         phone.set_pairing(Pairing::AskUser);
         let reply = Line::lockdown(&phone).await.ask(second.pair_request()).await;
@@ -125,7 +125,7 @@ async fn a_trusted_computer_pairs_again_with_a_dialogue_only_if_the_profile_says
 #[tokio::test]
 async fn validate_and_unpair_know_the_host_id() {
     let phone = phone();
-    let host = Host::new(&phone).await;
+    let host = Host::new();
     let mut line = Line::lockdown(&phone).await;
     assert_eq!(line.error(unpair(&host, "ValidatePair")).await, "InvalidHostID");
     host.pair(&phone).await;
@@ -141,7 +141,7 @@ async fn validate_and_unpair_know_the_host_id() {
 #[tokio::test]
 async fn damaged_pair_records_are_refused() {
     let phone = phone();
-    let host = Host::new(&phone).await;
+    let host = Host::new();
     let mut line = Line::lockdown(&phone).await;
     assert_eq!(line.error(dict! { "Request" => "Pair" }).await, "MissingPairRecord");
     let without = |key: &str| {
@@ -168,8 +168,8 @@ async fn damaged_pair_records_are_refused() {
     );
     assert_eq!(line.error(rubbish).await, "InvalidPairRecord");
     // A certificate for another phone's key could never work.
-    let other = builder(Profile::ios_18()).build().unwrap();
-    let stranger = Host::new(&other).await;
+    let other = Phone::builder().empty().build().unwrap();
+    let stranger = Host::fresh(&other).await;
     assert_eq!(line.error(stranger.pair_request()).await, "InvalidPairRecord");
     assert!(phone.pairings().is_empty());
 }
@@ -177,7 +177,7 @@ async fn damaged_pair_records_are_refused() {
 #[tokio::test]
 async fn nobody_pairs_over_the_network() {
     let phone = phone();
-    let host = Host::new(&phone).await;
+    let host = Host::new();
     let mut line = Line::lockdown(&phone.over_network()).await;
     assert_eq!(
         line.error(host.pair_request()).await,
@@ -188,7 +188,7 @@ async fn nobody_pairs_over_the_network() {
 #[tokio::test]
 async fn the_log_tells_which_keys_a_host_sent_away() {
     let phone = phone();
-    let host = Host::new(&phone).await;
+    let host = Host::new();
     let mut request = host.pair_request();
     let record = request
         .get_mut("PairRecord")
@@ -212,7 +212,7 @@ async fn quirks_of_pairing_follow_the_profile() {
         .with_returns_escrow_bag(false)
         .with_unpair_answers_validate_pair(true);
     let phone = builder(profile).build().unwrap();
-    let host = Host::new(&phone).await;
+    let host = Host::new();
     let mut line = Line::lockdown(&phone).await;
     let reply = line.ask(host.pair_request()).await;
     assert_eq!((reply.get("Error"), reply.get("EscrowBag")), (None, None));

@@ -11,7 +11,7 @@ use super::host::{Host, Line, TIMEOUT, builder, phone};
 #[tokio::test]
 async fn a_restart_ends_every_connection_and_forgets_no_pairing() {
     let phone = phone();
-    let host = Host::new(&phone).await;
+    let host = Host::new();
     host.pair(&phone).await;
     let mut lockdown = host.session(&phone).await;
     let mut service = host.service(&phone, "com.apple.mobile.notification_proxy").await;
@@ -19,8 +19,10 @@ async fn a_restart_ends_every_connection_and_forgets_no_pairing() {
     let reply = lockdown.ask(start).await;
     phone.reboot();
     assert!(matches!(phone.connect(LOCKDOWN_PORT).await, Err(ConnectError::Gone)));
-    lockdown.rest().await;
-    service.rest().await;
+    for line in [&mut lockdown, &mut service] {
+        let (bytes, clean) = line.rest().await;
+        assert!(bytes.is_empty() && !clean, "nobody says goodbye before a restart");
+    }
     while !phone.is_on() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -34,7 +36,7 @@ async fn a_restart_ends_every_connection_and_forgets_no_pairing() {
 #[tokio::test]
 async fn recovery_mode_needs_somebody_to_switch_the_phone_on() {
     let phone = phone();
-    let host = Host::new(&phone).await;
+    let host = Host::new();
     host.pair(&phone).await;
     let mut events = phone.events();
     let mut line = host.session(&phone).await;
@@ -84,4 +86,21 @@ async fn the_passcode_prompt_is_answered_by_the_person() {
     );
     assert!(phone.enter_passcode());
     assert!(asked.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_service_that_ends_says_close_notify_if_the_profile_says_so() {
+    for says in [true, false] {
+        let phone = builder(Profile::ios_17_7().with_sends_close_notify(says))
+            .build()
+            .unwrap();
+        let host = Host::new();
+        host.pair(&phone).await;
+        let mut line = host.service(&phone, "com.apple.mobile.notification_proxy").await;
+        line.tell(dict! { "Command" => "Shutdown" }).await;
+        line.dict().await;
+        let (bytes, clean) = line.rest().await;
+        assert!(bytes.is_empty());
+        assert_eq!(clean, says);
+    }
 }

@@ -7,7 +7,7 @@ use cabled_wire::dict;
 use cabled_wire::io::Connect;
 use cabled_wire::plist::{self, Dictionary, Value};
 
-use super::host::{Host, Line, TIMEOUT, builder, port};
+use super::host::{Host, Line, TIMEOUT, builder, identity, port};
 
 const NP: &str = "com.apple.mobile.notification_proxy";
 const IP: &str = "com.apple.mobile.installation_proxy";
@@ -20,9 +20,10 @@ async fn with_contents(profile: Profile) -> (Phone, Host) {
         .profile(profile)
         .seed(3)
         .pairing(Pairing::AutoTrust)
+        .identity(identity())
         .build()
         .unwrap();
-    let host = Host::new(&phone).await;
+    let host = Host::new();
     host.pair(&phone).await;
     (phone, host)
 }
@@ -74,7 +75,7 @@ async fn notifications_are_posted_relayed_and_ended_by_proxy_death() {
 #[tokio::test]
 async fn the_insecure_proxy_needs_no_session_and_tells_of_the_users_answer() {
     let phone = builder(Profile::ios_17_7()).pairing(Pairing::AskUser).build().unwrap();
-    let host = Host::new(&phone).await;
+    let host = Host::new();
     let mut lockdown = Line::lockdown(&phone).await;
     let start = dict! { "Request" => "StartService", "Service" => "com.apple.mobile.insecure_notification_proxy" };
     let reply = lockdown.ask(start).await;

@@ -11,7 +11,7 @@ use super::host::{Host, Line, builder, phone, port};
 
 async fn paired() -> (Phone, Host) {
     let phone = phone();
-    let host = Host::new(&phone).await;
+    let host = Host::new();
     host.pair(&phone).await;
     (phone, host)
 }
@@ -219,7 +219,7 @@ async fn a_plain_frame_right_behind_close_notify_is_not_lost_in_tls() {
 #[tokio::test]
 async fn both_tls_versions_and_both_certificates_are_let_in() {
     let phone = phone();
-    let mut host = Host::new(&phone).await;
+    let mut host = Host::new();
     host.pair(&phone).await;
     for presents_root in [false, true] {
         host.presents_root = presents_root;
@@ -244,7 +244,7 @@ async fn the_profile_limits_tls_versions() {
         (TlsVersions::Tls13, &TLS13, true),
     ] {
         let phone = builder(Profile::ios_17_7().with_tls(versions)).build().unwrap();
-        let host = Host::new(&phone).await;
+        let host = Host::new();
         host.pair(&phone).await;
         let mut line = Line::lockdown(&phone).await;
         line.begin_session(&host).await;
@@ -259,19 +259,15 @@ async fn the_profile_limits_tls_versions() {
 #[tokio::test]
 async fn a_stranger_with_a_known_host_id_gets_no_session() {
     let (phone, host) = paired().await;
-    let mut stranger = Host::new(&phone).await;
+    let mut stranger = Host::fresh(&phone).await;
     stranger.host_id.clone_from(&host.host_id);
     for version in [&TLS12, &TLS13] {
         let mut line = Line::lockdown(&phone).await;
         line.begin_session(&stranger).await;
         // The phone presents the certificate of the real pairing, so the stranger must not look at it.
         let mut liar = stranger.clone();
-        let mut certificates = cabled_lockdown::certificates::Certificates::issue(
-            &cabled_lockdown::certificates::RsaPublicKey::from_pem(&phone.identity().await.unwrap().public_pem())
-                .unwrap(),
-            std::time::SystemTime::now(),
-        )
-        .unwrap();
+        let other = Host::fresh(&phone).await;
+        let mut certificates = std::sync::Arc::into_inner(other.certificates).unwrap();
         certificates.device.clone_from(&host.certificates.device);
         liar.certificates = std::sync::Arc::new(certificates);
         // With TLS 1.3 the client is done before the phone has looked at its certificate.
@@ -316,7 +312,7 @@ async fn a_service_port_takes_one_connection_and_outlives_lockdown() {
 async fn an_unused_port_closes_after_its_time() {
     let profile = Profile::ios_17_7().with_service_port_lifetime(std::time::Duration::from_millis(20));
     let phone = builder(profile).build().unwrap();
-    let host = Host::new(&phone).await;
+    let host = Host::new();
     host.pair(&phone).await;
     let reply = host.session(&phone).await.ask(start(NP)).await;
     tokio::time::sleep(std::time::Duration::from_millis(60)).await;
@@ -331,7 +327,7 @@ async fn service_tls_follows_generation_and_transport() {
     for profile in Profile::all() {
         let expected = profile.version() >= (13, 0);
         let phone = builder(profile).build().unwrap();
-        let host = Host::new(&phone).await;
+        let host = Host::new();
         host.pair(&phone).await;
         let reply = host.session(&phone).await.ask(start(NP)).await;
         assert_eq!(
@@ -376,12 +372,16 @@ async fn unknown_and_missing_services_have_their_errors() {
 async fn a_locked_screen_wants_the_escrow_bag() {
     let service = "com.apple.mobile.installation_proxy";
     let phone = builder(Profile::ios_17_7()).passcode(true).build().unwrap();
-    let host = Host::new(&phone).await;
+    let host = Host::new();
     let bag = host.pair(&phone).await;
     phone.lock();
     let mut line = host.session(&phone).await;
     assert_eq!(line.error(start(service)).await, "PasswordProtected");
-    let with = |bag: &[u8]| dict! { "Request" => "StartService", "Service" => service, "EscrowBag" => Value::Data(bag.to_vec()) };
+    let with = |bag: &[u8]| {
+        let mut request = start(service);
+        request.insert("EscrowBag".into(), Value::Data(bag.to_vec()));
+        request
+    };
     assert_eq!(line.error(with(&[7; 32])).await, "PasswordProtected");
     assert!(line.ask(with(&bag)).await.contains_key("Port"));
     assert!(
@@ -450,4 +450,24 @@ async fn goodbye_is_echoed_and_ends_the_connection() {
     let reply = line.ask(dict! { "Request" => "Goodbye" }).await;
     assert_eq!(reply.get("Request").and_then(Value::as_string), Some("Goodbye"));
     assert!(line.ended().await);
+}
+
+#[tokio::test]
+async fn splitting_a_request_anywhere_changes_nothing() {
+    let phone = phone();
+    let body = cabled_wire::plist::to_xml(&Value::Dictionary(dict! { "Request" => "QueryType" }));
+    let mut frame = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
+    frame.extend(body);
+    let mut line = Line::lockdown(&phone).await;
+    for at in [1, 2, 3, 4, 5, 17, frame.len() - 1] {
+        line.write(&frame[..at]).await;
+        tokio::task::yield_now().await;
+        line.write(&frame[at..]).await;
+        assert!(line.dict().await.contains_key("Type"));
+    }
+    // Two requests in one write are two requests.
+    line.write(&[frame.clone(), frame].concat()).await;
+    for _ in 0..2 {
+        assert!(line.dict().await.contains_key("Type"));
+    }
 }

@@ -100,8 +100,7 @@ impl fmt::Debug for FileId {
 /// The known answers in the repository's `tests/golden/backup`.
 #[cfg(test)]
 pub(crate) fn vectors() -> serde_json::Value {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/backup/vectors.json");
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    cabled_golden::json("backup/vectors.json")
 }
 
 #[cfg(test)]
