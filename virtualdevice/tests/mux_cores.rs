@@ -10,7 +10,6 @@
 )]
 
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -578,14 +577,7 @@ fn sequence_numbers_wrap_in_both_directions_in_the_middle_of_a_stream() {
 }
 
 fn built(name: &str) -> Vec<u8> {
-    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/wire/built/usb-frames.jsonl");
-    for line in std::fs::read_to_string(file).unwrap().lines() {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        if line["name"] == name {
-            return hex::decode(line["hex"].as_str().unwrap()).unwrap();
-        }
-    }
-    panic!("{name}")
+    cabled_golden::built("usb-frames.jsonl")[name].to_vec()
 }
 
 /// A phone that is spoken to in bytes.
