@@ -20,6 +20,8 @@ mod request;
 mod requests;
 mod restore;
 mod run;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use backup::{Backup, BackupReport};

@@ -46,10 +46,12 @@ pub(crate) struct Refs<'a> {
 }
 
 impl<'a> Refs<'a> {
+    #[inline]
     pub(crate) fn iter(self) -> impl Iterator<Item = u64> + 'a {
         self.bytes.chunks_exact(self.len).map(big_endian)
     }
 
+    #[inline]
     pub(crate) fn get(self, index: u64) -> Option<u64> {
         let start = usize::try_from(index).ok()?.checked_mul(self.len)?;
         self.bytes.get(start..)?.get(..self.len).map(big_endian)
@@ -100,6 +102,7 @@ impl<'a> Bplist<'a> {
         self.read(reference).ok_or(Malformed)
     }
 
+    #[inline]
     fn read(&self, reference: u64) -> Option<Object<'a>> {
         let offset = Refs {
             bytes: self.offsets,
@@ -179,5 +182,9 @@ fn real(low: u8, rest: &[u8]) -> Option<f64> {
 /// Up to eight bytes as one number.
 #[inline]
 fn big_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte))
+    match *bytes {
+        [byte] => byte.into(),
+        [high, low] => u16::from_be_bytes([high, low]).into(),
+        _ => bytes.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte)),
+    }
 }

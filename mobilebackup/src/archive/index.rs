@@ -258,7 +258,7 @@ impl Iterator for Entries<'_> {
             match self.rows.next()? {
                 Ok(Row::Entry(entry)) => return Some(Ok(entry)),
                 Ok(Row::Skipped(row)) => {
-                    tracing::warn!(position = row.position, reason = %row.reason, "row of the index skipped");
+                    tracing::debug!(position = row.position, reason = %row.reason, "row of the index skipped");
                     self.skipped = self.skipped.saturating_add(1);
                 }
                 Err(e) => return Some(Err(e)),

@@ -37,7 +37,7 @@ pub(super) type Notifications = mpsc::Receiver<Option<String>>;
 /// The exchange of one run.
 pub(super) struct Engine<'a> {
     pub(super) connection: Connection,
-    pub(super) worker: Worker,
+    pub(super) worker: &'a Worker,
     pub(super) notifications: Option<Notifications>,
     pub(super) observer: &'a mut dyn Observer,
     pub(super) progress: Progress,
@@ -67,7 +67,10 @@ impl Engine<'_> {
     /// link leaves it.
     pub(super) async fn run(&mut self, request: Dictionary) -> Result<Response, BackupError> {
         self.phase(Phase::Waiting);
-        let result = self.serve(request).await;
+        let result = match self.state.cancelled {
+            Some(_) => Err(BackupError::Cancelled), // nothing was asked for yet
+            None => self.serve(request).await,
+        };
         match (&self.state.cancelled, result) {
             (None, result) => result,
             // Too late: the device was done.

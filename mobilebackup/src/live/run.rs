@@ -106,8 +106,42 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Runs the request in its frame.
+    /// Runs the request in its frame, and lets go of the folder.
     pub(super) async fn exchange(self, request: &Request<'_>, frame: Frame<'_>) -> Result<Outcome, BackupError> {
+        let Self {
+            paired,
+            common,
+            observer,
+            scope,
+            worker,
+            started,
+        } = self;
+        let parts = Parts {
+            paired,
+            common,
+            observer,
+            scope,
+            worker: &worker,
+            started,
+        };
+        let outcome = parts.exchange(request, frame).await;
+        worker.close().await;
+        outcome
+    }
+}
+
+/// A [`Run`] whose folder is only borrowed.
+struct Parts<'a> {
+    paired: &'a Paired,
+    common: &'a Common,
+    observer: &'a mut dyn Observer,
+    scope: Scope,
+    worker: &'a Worker,
+    started: Instant,
+}
+
+impl Parts<'_> {
+    async fn exchange(self, request: &Request<'_>, frame: Frame<'_>) -> Result<Outcome, BackupError> {
         let Self {
             paired,
             common,
@@ -229,7 +263,7 @@ async fn drive(
         }
         (Ok(response), _) if matches!(request, Request::Backup { .. }) => {
             engine.phase(Phase::Finishing);
-            finished(&engine.worker, scope).await?;
+            finished(engine.worker, scope).await?;
             Ok(response)
         }
         (result, _) => result,

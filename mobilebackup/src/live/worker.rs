@@ -83,32 +83,47 @@ pub(super) struct Piece {
 }
 
 /// The queue to the thread.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Worker {
     queue: mpsc::Sender<Op>,
+    /// Closed when the thread has let go of the folder.
+    ended: oneshot::Receiver<()>,
 }
 
 impl Worker {
-    /// Opens the folder on a thread of its own, which ends when the last `Worker` is dropped.
+    /// Opens the folder on a thread of its own, which ends when the `Worker` is dropped.
     pub(super) async fn spawn(folder: &dyn BackupFolder, scope: Scope) -> Result<Self, BackupError> {
         let opener = folder.opener(&scope);
         let (queue, ops) = mpsc::channel(QUEUE);
         let (opened, result) = oneshot::channel();
-        drop(tokio::task::spawn_blocking(move || match opener() {
-            Ok(run) => {
-                drop(opened.send(Ok(())));
-                Thread {
-                    run,
-                    scope,
-                    incoming: Incoming::default(),
-                    moved: false,
+        let (ending, ended) = oneshot::channel::<()>();
+        let work = move || {
+            let _ending = ending; // dropped last, after the folder
+            match opener() {
+                Ok(run) => {
+                    drop(opened.send(Ok(())));
+                    Thread {
+                        run,
+                        scope,
+                        incoming: Incoming::default(),
+                        moved: false,
+                    }
+                    .work(ops);
                 }
-                .work(ops);
+                Err(error) => drop(opened.send(Err(error))),
             }
-            Err(error) => drop(opened.send(Err(error))),
-        }));
+        };
+        // A thread of its own, not one of the runtime's pool: it lives for hours, and 64 devices would fill the pool.
+        let spawned = std::thread::Builder::new().name("cabled-backup".to_owned()).spawn(work);
+        spawned.map_err(FolderError::io("start a thread for", "the backup folder"))?;
         result.await.map_err(|_| BackupError::ShuttingDown)??;
-        Ok(Self { queue })
+        Ok(Self { queue, ended })
+    }
+
+    /// Waits until the thread has let go of the folder, so that the next run finds it free.
+    pub(super) async fn close(self) {
+        drop(self.queue);
+        let _ = self.ended.await;
     }
 
     pub(super) async fn receive(&self, pieces: Vec<transfer::Event>) -> Result<(), BackupError> {

@@ -95,8 +95,10 @@ pub enum PhoneEvent {
 
 /// A virtual iPhone or iPad. Cheap to clone; all clones are one phone.
 ///
-/// It serves connections with [`Connect`](cabled_wire::io::Connect), in process: port 62078 is lockdown, other ports are those StartService hands
+/// It serves connections with [`Connect`], in process: port 62078 is lockdown, other ports are those StartService hands
 /// out. Everything a user could do to it is a method here.
+///
+/// [`Connect`]: cabled_wire::io::Connect
 #[derive(Clone)]
 pub struct Phone {
     inner: Arc<Inner>,

@@ -92,6 +92,8 @@ impl Phone {
     /// Posts `com.apple.LocalAuthentication.ui.presented` and `.dismissed`. Ends with false after
     /// [`Profile::passcode_timeout`], or at once when the person cancels. With no passcode set: true, no prompt.
     /// Safe to drop: the prompt goes away.
+    ///
+    /// [`Profile::passcode_timeout`]: crate::Profile::passcode_timeout
     pub async fn ask_passcode(&self) -> bool {
         if !self.has_passcode() {
             return true;

@@ -31,7 +31,11 @@ impl Phone {
 
     /// Restarts the phone: every connection ends, ports are closed, and for [`Profile::restart_time`] it is gone.
     ///
-    /// With a passcode the screen comes back locked, unless [`PhoneBuilder::unlocks_after_restart`] is on.
+    /// With a passcode the screen comes back locked, unless [`PhoneBuilder::unlocks_after_restart`] is on. Restored
+    /// files move into place.
+    ///
+    /// [`Profile::restart_time`]: crate::Profile::restart_time
+    /// [`PhoneBuilder::unlocks_after_restart`]: super::PhoneBuilder::unlocks_after_restart
     pub fn reboot(&self) {
         let until = Instant::now().checked_add(self.inner.profile.restart_time);
         let state = until.map_or(PowerState::On, PowerState::RestartingUntil);

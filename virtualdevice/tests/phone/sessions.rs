@@ -377,7 +377,11 @@ async fn a_locked_screen_wants_the_escrow_bag() {
     phone.lock();
     let mut line = host.session(&phone).await;
     assert_eq!(line.error(start(service)).await, "PasswordProtected");
-    let with = |bag: &[u8]| dict! { "Request" => "StartService", "Service" => service, "EscrowBag" => Value::Data(bag.to_vec()) };
+    let with = |bag: &[u8]| {
+        let mut request = start(service);
+        request.insert("EscrowBag".into(), Value::Data(bag.to_vec()));
+        request
+    };
     assert_eq!(line.error(with(&[7; 32])).await, "PasswordProtected");
     assert!(line.ask(with(&bag)).await.contains_key("Port"));
     assert!(

@@ -94,9 +94,25 @@ struct Shared<'a> {
     bytes: AtomicU64,
 }
 
-/// What a worker found out.
+/// What a worker found out about some rows.
+type Batch = Vec<Found>;
+
+/// Rows that a worker checks before it reports them.
+const BATCH_ROWS: usize = 64;
+
+/// Bytes after which it reports earlier.
+const BATCH_BYTES: u64 = 4 << 20;
+
+/// Batches that may wait to be booked.
+const BATCHES_AHEAD: usize = 16;
+
+/// What a worker found out about one row.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are rows; a box for each would only cost"
+)]
 enum Found {
-    Row(Box<FileCheck>),
+    Row(FileCheck),
     Skipped(super::entry::SkippedRow),
     Index(ArchiveError),
 }
@@ -150,7 +166,7 @@ impl Archive {
             Phase::ReadingIndex
         };
         thread::scope(|scope| {
-            let (sender, receiver) = mpsc::sync_channel(1024);
+            let (sender, receiver) = mpsc::sync_channel(BATCHES_AHEAD);
             for _ in 0..threads {
                 let (sender, shared) = (sender.clone(), &shared);
                 scope.spawn(move || work(shared, &sender));
@@ -162,7 +178,7 @@ impl Archive {
                 if matches!(found, Err(RecvTimeoutError::Disconnected)) {
                     return Ok(());
                 }
-                if let Ok(found) = found {
+                for found in found.unwrap_or_default() {
                     done = done.saturating_add(1);
                     take(found, report, whole, observer);
                 }
@@ -179,27 +195,39 @@ impl Archive {
 }
 
 /// Takes row after row from the shared index until there is none.
-fn work(shared: &Shared<'_>, sender: &mpsc::SyncSender<Found>) {
-    let mut buffer = Vec::new();
+fn work(shared: &Shared<'_>, sender: &mpsc::SyncSender<Batch>) {
+    let (mut buffer, mut batch) = (Vec::new(), Batch::new());
+    let mut unreported = 0_u64;
     while !shared.stop.load(Ordering::Relaxed) {
         let row = shared.rows.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let found = match row {
-            None => return,
+        batch.push(match row {
+            None => break,
             Some(Err(e)) => Found::Index(e),
             Some(Ok(Row::Skipped(row))) => Found::Skipped(row),
             Some(Ok(Row::Entry(entry))) => {
-                let mut progress = |bytes| {
+                let mut pulse = |bytes| {
+                    unreported = unreported.saturating_add(bytes);
                     shared.bytes.fetch_add(bytes, Ordering::Relaxed);
                     !shared.stop.load(Ordering::Relaxed)
                 };
-                let check = check::check(shared.archive, entry, shared.options, &mut buffer, &mut progress);
-                Found::Row(Box::new(check))
+                Found::Row(check::check(
+                    shared.archive,
+                    entry,
+                    shared.options,
+                    &mut buffer,
+                    &mut pulse,
+                ))
             }
-        };
-        if sender.send(found).is_err() {
-            return;
+        });
+        if batch.len() >= BATCH_ROWS || unreported >= BATCH_BYTES {
+            unreported = 0;
+            if sender.send(std::mem::take(&mut batch)).is_err() {
+                return;
+            }
         }
     }
+    // Nobody listens any more after a cancel.
+    let _ = sender.send(batch);
 }
 
 /// Books what a worker found.

@@ -8,9 +8,9 @@ use std::path::Path;
 use super::Level;
 use super::report::{Finding, Problem, Report};
 use crate::archive::entry::{FileEntry, Kind};
+use crate::archive::layout::Layout;
 use crate::archive::mbdb::read_mbdx;
 use crate::archive::observe::{Observer, Phase, Progress};
-use crate::archive::open::Layout;
 use crate::archive::{Archive, ArchiveError, FileId};
 
 /// The ids of all rows, and of the rows that others need.
@@ -19,13 +19,36 @@ pub(super) struct Whole {
     /// With whether the row may have a payload.
     ids: Vec<(FileId, bool)>,
     parents: HashSet<FileId>,
+    last: Directory,
+}
+
+/// The directory of the row before: rows of one directory mostly follow each other, and need one hash then.
+#[derive(Debug, Default)]
+struct Directory {
+    domain: String,
+    path: Option<String>,
+}
+
+impl Directory {
+    /// Whether this is another directory than the last time.
+    fn changes_to(&mut self, domain: &str, path: &str) -> bool {
+        if self.domain == domain && self.path.as_deref() == Some(path) {
+            return false;
+        }
+        self.domain.clear();
+        self.domain.push_str(domain);
+        self.path = Some(path.to_owned());
+        true
+    }
 }
 
 impl Whole {
     pub(super) fn see(&mut self, entry: &FileEntry) {
         self.ids
             .push((entry.file_id, matches!(entry.kind, Kind::File | Kind::Unknown)));
-        if let Some(parent) = parent_of(&entry.path) {
+        if let Some(parent) = parent_of(&entry.path)
+            && self.last.changes_to(&entry.domain, parent)
+        {
             self.parents.insert(FileId::of(&entry.domain, parent));
         }
     }
@@ -77,10 +100,13 @@ impl Whole {
         if self.parents.iter().all(|id| self.has(id)) {
             return Ok(());
         }
-        let mut seen = HashSet::new();
+        let (mut seen, mut last) = (HashSet::new(), Directory::default());
         for entry in archive.entries()? {
             let entry = entry?;
             let mut path = &*entry.path;
+            if parent_of(path).is_some_and(|parent| !last.changes_to(&entry.domain, parent)) {
+                continue;
+            }
             while let Some(parent) = parent_of(path) {
                 let id = FileId::of(&entry.domain, parent);
                 if !self.has(&id) && seen.insert(id) {

@@ -43,7 +43,7 @@ impl PlainRun {
         })?;
         let private = root.make_dirs(&private_path).map_err(FolderError::io("create", &at))?;
         let lock = private.lock_file("lock").map_err(FolderError::io("lock", &at))?;
-        lock.try_lock().map_err(|_| FolderError::Busy {
+        take(&lock).map_err(|()| FolderError::Busy {
             device: target.to_owned(),
         })?;
         // Whatever a run that was cut off left here has no name anywhere else.
@@ -281,6 +281,17 @@ impl PlainRun {
         }
         Ok(())
     }
+}
+
+/// Locks; a run whose caller has just gone gets half a second to let go.
+fn take(lock: &File) -> Result<(), ()> {
+    for _ in 0..10 {
+        if lock.try_lock().is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    Err(())
 }
 
 impl FolderRun for PlainRun {
