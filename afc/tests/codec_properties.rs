@@ -1,5 +1,5 @@
 //! What holds for all bytes, not only for recorded ones.
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::arithmetic_side_effects, reason = "test code")]
 
 use bytes::Bytes;
 use cabled_afc::msg::{DirectoryListing, Header, InfoList, MAX_PACKET, Operation, Packet, PacketError};

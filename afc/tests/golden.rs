@@ -47,7 +47,7 @@ fn every_recorded_packet_decodes_and_encodes_to_the_same_bytes() {
         per_folder.push(host);
     }
     // All there is in the captures, so that an emptied folder does not pass.
-    assert_eq!(per_folder, [25, 109, 60]);
+    assert_eq!(per_folder, [25, 114, 60]);
 }
 
 #[test]

@@ -1,5 +1,11 @@
 //! Our client against devices that lie, stumble or fall silent. The device is a script here, byte by byte.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test code"
+)]
 
 use std::time::Duration;
 

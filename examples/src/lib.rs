@@ -1,7 +1,10 @@
 //! What the examples share: finding and pairing a device, showing progress and tables.
 
+pub mod check;
 pub mod memory;
 pub mod pairing;
+pub mod phones;
+pub mod progress;
 pub mod reach;
 pub mod table;
 
@@ -21,7 +24,10 @@ pub fn run(main: impl Future<Output = Result<(), Failure>>) -> std::process::Exi
             return std::process::ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(main) {
+    let ended = runtime.block_on(main);
+    // Somebody may still be expected to type a line.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {}", with_causes(&*failure));

@@ -17,21 +17,55 @@ pub(crate) fn trials() -> Vec<Trial> {
     let pair = "idevicepair";
     vec![
         trial("libimobiledevice: idevice_id lists the phone", &["idevice_id"], lists),
-        trial("libimobiledevice: idevicepair pairs, validates and unpairs", &[pair], pairs),
-        trial("libimobiledevice: idevicepair waits for the trust dialogue", &[pair], waits_for_trust),
-        trial("libimobiledevice: ideviceinfo reads every value", &["ideviceinfo", pair], reads_values),
-        trial("libimobiledevice: idevicename and idevicedate set values", &["idevicename", "idevicedate", pair], sets_values),
-        trial("libimobiledevice: ideviceinstaller lists the apps", &["ideviceinstaller", pair], lists_apps),
-        trial("libimobiledevice: notifications arrive both ways", &["idevicenotificationproxy", pair], notifies),
-        trial("libimobiledevice: idevicediagnostics reads", &["idevicediagnostics", pair], diagnoses),
-        trial("libimobiledevice: ifuse reads and writes", &["ifuse", "fusermount", pair], mounts),
+        trial(
+            "libimobiledevice: idevicepair pairs, validates and unpairs",
+            &[pair],
+            pairs,
+        ),
+        trial(
+            "libimobiledevice: idevicepair waits for the trust dialogue",
+            &[pair],
+            waits_for_trust,
+        ),
+        trial(
+            "libimobiledevice: ideviceinfo reads every value",
+            &["ideviceinfo", pair],
+            reads_values,
+        ),
+        trial(
+            "libimobiledevice: idevicename and idevicedate set values",
+            &["idevicename", "idevicedate", pair],
+            sets_values,
+        ),
+        trial(
+            "libimobiledevice: ideviceinstaller lists the apps",
+            &["ideviceinstaller", pair],
+            lists_apps,
+        ),
+        trial(
+            "libimobiledevice: notifications arrive both ways",
+            &["idevicenotificationproxy", pair],
+            notifies,
+        ),
+        trial(
+            "libimobiledevice: idevicediagnostics reads",
+            &["idevicediagnostics", pair],
+            diagnoses,
+        ),
+        trial(
+            "libimobiledevice: ifuse reads and writes",
+            &["ifuse", "fusermount", pair],
+            mounts,
+        ),
     ]
 }
 
 /// A phone that has paired with the tools.
 pub(crate) fn paired(profile: Profile) -> Result<(Bed, Phone), String> {
     let (bed, phone) = Bed::with_phone(profile)?;
-    bed.run("idevicepair", &["pair"])?.ok()?.says("SUCCESS: Paired with device")?;
+    bed.run("idevicepair", &["pair"])?
+        .ok()?
+        .says("SUCCESS: Paired with device")?;
     Ok((bed, phone))
 }
 
@@ -44,17 +78,25 @@ fn lists() -> Outcome {
     listed.sort_unstable();
     let mut phones = [phone.udid().to_string(), second.udid().to_string()];
     phones.sort_unstable();
-    if listed == phones { Ok(()) } else { Err(format!("{listed:?} are listed, not {phones:?}")) }
+    if listed == phones {
+        Ok(())
+    } else {
+        Err(format!("{listed:?} are listed, not {phones:?}"))
+    }
 }
 
 fn pairs() -> Outcome {
     for profile in Profile::all() {
         let (bed, phone) = paired(profile)?;
-        bed.run("idevicepair", &["validate"])?.ok()?.says("SUCCESS: Validated pairing")?;
+        bed.run("idevicepair", &["validate"])?
+            .ok()?
+            .says("SUCCESS: Validated pairing")?;
         if phone.pairings().len() != 1 {
             return Err(format!("the phone knows {} pairings", phone.pairings().len()));
         }
-        bed.run("idevicepair", &["unpair"])?.ok()?.says("SUCCESS: Unpaired with device")?;
+        bed.run("idevicepair", &["unpair"])?
+            .ok()?
+            .says("SUCCESS: Unpaired with device")?;
         if !phone.pairings().is_empty() {
             return Err("the phone still knows the pairing".into());
         }
@@ -68,11 +110,15 @@ fn pairs() -> Outcome {
 fn waits_for_trust() -> Outcome {
     let (bed, phone) = Bed::with_phone(Profile::ios_17_7())?;
     phone.set_pairing(Pairing::AskUser);
-    bed.run("idevicepair", &["pair"])?.refused()?.says("Please accept the trust dialog")?;
+    bed.run("idevicepair", &["pair"])?
+        .refused()?
+        .says("Please accept the trust dialog")?;
     if !phone.answer_trust(true) {
         return Err("the phone shows no trust dialogue".into());
     }
-    bed.run("idevicepair", &["pair"])?.ok()?.says("SUCCESS: Paired with device")?;
+    bed.run("idevicepair", &["pair"])?
+        .ok()?
+        .says("SUCCESS: Paired with device")?;
     Ok(())
 }
 
@@ -86,14 +132,24 @@ fn reads_values() -> Outcome {
         }
         let ran = bed.run("ideviceinfo", &["-x"])?.ok()?;
         let values = plist::read_dict(ran.stdout.as_bytes(), &Limits::default()).map_err(text)?;
-        for key in ["UniqueDeviceID", "DeviceName", "SerialNumber", "ProductType", "BuildVersion"] {
+        for key in [
+            "UniqueDeviceID",
+            "DeviceName",
+            "SerialNumber",
+            "ProductType",
+            "BuildVersion",
+        ] {
             let ours = phone.value(None, key).and_then(|value| value.into_string());
             if values.text(key).map_err(text)? != ours.clone().unwrap_or_default() {
                 return Err(format!("{key} is {ours:?} on the phone; {ran}"));
             }
         }
-        bed.run("ideviceinfo", &["-q", "com.apple.disk_usage"])?.ok()?.says("TotalDataAvailable")?;
-        bed.run("ideviceinfo", &["-s", "-k", "UniqueDeviceID"])?.ok()?.says(&phone.udid().to_string())?;
+        bed.run("ideviceinfo", &["-q", "com.apple.disk_usage"])?
+            .ok()?
+            .says("TotalDataAvailable")?;
+        bed.run("ideviceinfo", &["-s", "-k", "UniqueDeviceID"])?
+            .ok()?
+            .says(&phone.udid().to_string())?;
     }
     Ok(())
 }
@@ -104,7 +160,9 @@ fn sets_values() -> Outcome {
     if phone.name() != "Ein Gerät mit Namen" {
         return Err(format!("the phone is called {:?}", phone.name()));
     }
-    bed.run("idevicename", &[] as &[&str])?.ok()?.says("Ein Gerät mit Namen")?;
+    bed.run("idevicename", &[] as &[&str])?
+        .ok()?
+        .says("Ein Gerät mit Namen")?;
     bed.run("idevicedate", &[] as &[&str])?.ok()?;
     Ok(())
 }
@@ -121,7 +179,8 @@ fn lists_apps() -> Outcome {
 fn notifies() -> Outcome {
     let (bed, phone) = paired(Profile::ios_17_7())?;
     let mut heard = phone.notifications();
-    bed.run("idevicenotificationproxy", &["post", "com.example.from-host"])?.ok()?;
+    bed.run("idevicenotificationproxy", &["post", "com.example.from-host"])?
+        .ok()?;
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
         match heard.try_recv() {
@@ -140,7 +199,11 @@ fn notifies() -> Outcome {
         }
     });
     let observe = ["observe", "com.apple.mobile.backup.domain_changed"];
-    let ran = bed.run_for("stdbuf", &[&["-oL", "idevicenotificationproxy"][..], &observe[..]].concat(), Duration::from_secs(3));
+    let ran = bed.run_for(
+        "stdbuf",
+        &[&["-oL", "idevicenotificationproxy"][..], &observe[..]].concat(),
+        Duration::from_secs(3),
+    );
     task.abort();
     ran?.says("> com.apple.mobile.backup.domain_changed")?;
     Ok(())
@@ -148,8 +211,12 @@ fn notifies() -> Outcome {
 
 fn diagnoses() -> Outcome {
     let (bed, _phone) = paired(Profile::ios_17_7())?;
-    bed.run("idevicediagnostics", &["diagnostics", "GasGauge"])?.ok()?.says("GasGauge")?;
-    bed.run("idevicediagnostics", &["ioreg", "IODeviceTree"])?.ok()?.says("IORegistry")?;
+    bed.run("idevicediagnostics", &["diagnostics", "GasGauge"])?
+        .ok()?
+        .says("GasGauge")?;
+    bed.run("idevicediagnostics", &["ioreg", "IODeviceTree"])?
+        .ok()?
+        .says("IORegistry")?;
     Ok(())
 }
 
@@ -167,12 +234,19 @@ impl Drop for Mount<'_> {
 
 fn mounts() -> Outcome {
     if !Path::new("/dev/fuse").exists() {
-        return if program::missing_is_failure() { Err("/dev/fuse is missing".into()) } else { Ok(()) };
+        return if program::missing_is_failure() {
+            Err("/dev/fuse is missing".into())
+        } else {
+            Ok(())
+        };
     }
     let (bed, phone) = paired(Profile::ios_17_7())?;
     let at = bed.folder("mount")?;
     bed.run("ifuse", &[path(&at)])?.ok()?;
-    let mount = Mount { bed: &bed, at: path(&at) };
+    let mount = Mount {
+        bed: &bed,
+        at: path(&at),
+    };
     reads_through(&at, &phone)?;
     writes_through(&at, &phone)?;
     drop(mount);
@@ -200,7 +274,10 @@ fn reads_through(at: &Path, phone: &Phone) -> Outcome {
 fn writes_through(at: &Path, phone: &Phone) -> Outcome {
     let file = at.join("Downloads/notes.bin");
     std::fs::create_dir_all(at.join("Downloads/more")).map_err(text)?;
-    let bytes: Vec<u8> = (0..3_000_001_u32).flat_map(|n| n.to_le_bytes()).take(3_000_001).collect();
+    let bytes: Vec<u8> = (0..3_000_001_u32)
+        .flat_map(|n| n.to_le_bytes())
+        .take(3_000_001)
+        .collect();
     std::fs::write(&file, &bytes).map_err(text)?;
     let renamed = at.join("Downloads/more/renamed.bin");
     std::fs::rename(&file, &renamed).map_err(text)?;
@@ -208,7 +285,10 @@ fn writes_through(at: &Path, phone: &Phone) -> Outcome {
         return Err("what was written reads otherwise".into());
     }
     let (domain, inside) = map::media_path("/Downloads/more/renamed.bin").map_err(text)?;
-    let entry = phone.fs().get(&domain, &inside).ok_or("the phone does not have the written file")?;
+    let entry = phone
+        .fs()
+        .get(&domain, &inside)
+        .ok_or("the phone does not have the written file")?;
     if entry.len() != bytes.len() as u64 {
         return Err(format!("the phone has {} bytes of {}", entry.len(), bytes.len()));
     }

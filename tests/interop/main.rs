@@ -1,6 +1,7 @@
 //! Other people's clients against the virtual phone. What they did is compared as files and as phones, not by their exit
 //! codes alone: those are uneven.
 
+mod backups;
 mod libimobiledevice;
 mod pymobiledevice3;
 
@@ -11,11 +12,12 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut trials = libimobiledevice::trials();
     trials.extend(pymobiledevice3::trials());
+    trials.extend(backups::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }
 
 /// A test that needs programs. Where one is missing it fails in CI, and is ignored with the reason elsewhere.
-fn trial(name: &str, programs: &[&'static str], body: fn() -> Outcome) -> Trial {
+fn trial(name: &str, programs: &[&'static str], body: impl FnOnce() -> Outcome + Send + 'static) -> Trial {
     let Some(missing) = programs.iter().find(|program| program::find(program).is_none()) else {
         return Trial::test(name, move || body().map_err(Into::into));
     };

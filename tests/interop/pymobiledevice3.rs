@@ -50,16 +50,29 @@ fn lists() -> Outcome {
 
 fn pairs() -> Outcome {
     let (bed, phone) = paired(Profile::ios_17_7())?;
-    run(&bed, &["lockdown", "get", "", "DeviceName"])?.ok()?.says(&phone.name())?;
+    run(&bed, &["lockdown", "get", "", "DeviceName"])?
+        .ok()?
+        .says(&phone.name())?;
     run(&bed, &["lockdown", "unpair"])?.ok()?;
-    if phone.pairings().is_empty() { Ok(()) } else { Err("the phone still knows the pairing".into()) }
+    if phone.pairings().is_empty() {
+        Ok(())
+    } else {
+        Err("the phone still knows the pairing".into())
+    }
 }
 
 fn values() -> Outcome {
     let (bed, phone) = paired(Profile::ios_18())?;
-    run(&bed, &["lockdown", "info"])?.ok()?.says("UniqueDeviceID")?.says(phone.udid().as_str())?;
+    run(&bed, &["lockdown", "info"])?
+        .ok()?
+        .says("UniqueDeviceID")?
+        .says(phone.udid().as_str())?;
     run(&bed, &["lockdown", "device-name", "Neuer Name"])?.ok()?;
-    if phone.name() == "Neuer Name" { Ok(()) } else { Err(format!("the phone is called {:?}", phone.name())) }
+    if phone.name() == "Neuer Name" {
+        Ok(())
+    } else {
+        Err(format!("the phone is called {:?}", phone.name()))
+    }
 }
 
 fn files() -> Outcome {
@@ -67,16 +80,30 @@ fn files() -> Outcome {
     let folder = bed.folder("files")?;
     let bytes: Vec<u8> = (0..700_001_u32).flat_map(|n| n.to_le_bytes()).take(2_500_001).collect();
     std::fs::write(folder.join("up.bin"), &bytes).map_err(text)?;
-    run(&bed, &["afc", "push", &path(&folder.join("up.bin")), "/Downloads/up.bin"])?.ok()?;
+    run(
+        &bed,
+        &["afc", "push", &path(&folder.join("up.bin")), "/Downloads/up.bin"],
+    )?
+    .ok()?;
     let (domain, inside) = map::media_path("/Downloads/up.bin").map_err(text)?;
-    let entry = phone.fs().get(&domain, &inside).ok_or("the phone does not have the pushed file")?;
+    let entry = phone
+        .fs()
+        .get(&domain, &inside)
+        .ok_or("the phone does not have the pushed file")?;
     let content = entry.content().ok_or("the pushed file is no file")?;
     let mut there = vec![0; bytes.len()];
-    if content.len() != bytes.len() as u64 || content.read_at(0, &mut there).map_err(text)? != bytes.len() || there != bytes {
+    if content.len() != bytes.len() as u64
+        || content.read_at(0, &mut there).map_err(text)? != bytes.len()
+        || there != bytes
+    {
         return Err("the pushed file is another one on the phone".into());
     }
     run(&bed, &["afc", "ls", "/Downloads"])?.ok()?.says("up.bin")?;
-    run(&bed, &["afc", "pull", "/Downloads/up.bin", &path(&folder.join("down.bin"))])?.ok()?;
+    run(
+        &bed,
+        &["afc", "pull", "/Downloads/up.bin", &path(&folder.join("down.bin"))],
+    )?
+    .ok()?;
     if std::fs::read(folder.join("down.bin")).map_err(text)? != bytes {
         return Err("the pulled file is another one".into());
     }

@@ -28,14 +28,23 @@ impl Bed {
     /// A daemon with no phone yet.
     pub fn new() -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(text)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(text)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(text)?;
         let front = Front::new(folder.path().join("pair-records"));
         let handle = {
             let _guard = runtime.enter();
             front.serve_tcp(([127, 0, 0, 1], 0).into()).map_err(text)?
         };
         std::fs::create_dir(folder.path().join("home")).map_err(text)?;
-        Ok(Self { runtime, front, handle, folder })
+        Ok(Self {
+            runtime,
+            front,
+            handle,
+            folder,
+        })
     }
 
     /// A bed with one phone that holds what [`Recipe::tiny`] makes.
@@ -106,7 +115,11 @@ pub fn digest(phone: &Phone) -> Result<Vec<Digest>, String> {
 /// Whether two phones hold the same.
 pub fn same(first: &[Digest], second: &[Digest]) -> Result<(), String> {
     let difference = fs::diff(first, second);
-    if difference.is_empty() { Ok(()) } else { Err(format!("the phones differ: {difference}")) }
+    if difference.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("the phones differ: {difference}"))
+    }
 }
 
 /// The text of a path, for command lines.

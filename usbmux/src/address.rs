@@ -1,5 +1,6 @@
 //! Where the daemon listens.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -75,10 +76,14 @@ impl DaemonAddr {
     /// # Errors
     /// [`AddressError`]: a variable that is set and wrong is never ignored silently.
     pub fn from_env() -> Result<Self, AddressError> {
-        match std::env::var(VARIABLE) {
-            Ok(text) if !text.is_empty() => text.parse(),
-            Ok(_) | Err(std::env::VarError::NotPresent) => Ok(Self::platform_default()),
-            Err(std::env::VarError::NotUnicode(_)) => Err(AddressError::NotText),
+        Self::from_variable(std::env::var_os(VARIABLE).as_deref())
+    }
+
+    fn from_variable(value: Option<&OsStr>) -> Result<Self, AddressError> {
+        match value.map(OsStr::to_str) {
+            None | Some(Some("")) => Ok(Self::platform_default()),
+            Some(Some(text)) => text.parse(),
+            Some(None) => Err(AddressError::NotText),
         }
     }
 }
@@ -171,6 +176,15 @@ mod tests {
         assert_eq!("Unix:///a:7".parse(), unix("/a:7"));
         assert_eq!("/tmp/socket:1234".parse(), unix("/tmp/socket:1234"));
         assert_eq!("socket".parse(), unix("socket"));
+    }
+
+    #[test]
+    fn a_variable_that_is_set_and_wrong_is_not_ignored() {
+        let from = |text: &str| DaemonAddr::from_variable(Some(OsStr::new(text)));
+        assert_eq!(DaemonAddr::from_variable(None), Ok(DaemonAddr::platform_default()));
+        assert_eq!(from(""), Ok(DaemonAddr::platform_default()));
+        assert_eq!(from("127.0.0.1:7"), tcp("127.0.0.1", 7));
+        assert!(from("127.0.0.1:99999").is_err());
     }
 
     #[test]

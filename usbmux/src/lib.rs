@@ -1,4 +1,59 @@
-//! USB multiplexing for iPhones and iPads.
+//! Reach the ports of an iPhone or iPad through the USB multiplexer: as a client of the daemon, as the daemon, or with
+//! the multiplexer itself.
+//!
+//! # Example
+//! A daemon without devices, and a client that asks it:
+//! ```
+//! use std::sync::Arc;
+//!
+//! use cabled_usbmux::server::{DeviceSource, Server, SourceEvent, bind_tcp};
+//! use cabled_usbmux::store::PairRecordStore;
+//! use cabled_usbmux::{AttachedDevice, Daemon};
+//! use cabled_wire::ids::DeviceId;
+//! use cabled_wire::io::{BoxFuture, BoxStream, ConnectError};
+//! use tokio::sync::broadcast;
+//!
+//! struct EmptyBus(broadcast::Sender<SourceEvent>);
+//!
+//! impl DeviceSource for EmptyBus {
+//!     fn list(&self) -> Vec<AttachedDevice> {
+//!         Vec::new()
+//!     }
+//!     fn watch(&self) -> broadcast::Receiver<SourceEvent> {
+//!         self.0.subscribe()
+//!     }
+//!     fn connect(&self, _: DeviceId, _: u16) -> BoxFuture<'_, Result<BoxStream, ConnectError>> {
+//!         Box::pin(async { Err(ConnectError::Gone) })
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let records = std::env::temp_dir().join("cabled-example-records");
+//! let server = Server::new(Arc::new(EmptyBus(broadcast::Sender::new(16))), PairRecordStore::new(records));
+//! let serving = server.serve_tcp(bind_tcp("127.0.0.1:0".parse()?)?)?;
+//! let address = serving.address().expect("a TCP address").to_string(); // for USBMUXD_SOCKET_ADDRESS
+//!
+//! let daemon = Daemon::new(address.parse()?);
+//! assert!(daemon.list().await?.is_empty());
+//! serving.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//! # How it fits together
+//! [`Daemon`] is the client: it lists devices, listens, keeps pair records, and its [`DaemonDevice`] is what `lockdown`
+//! and everything above opens streams on. [`server::Server`] is the other end, for other people's programs, with its
+//! devices from a [`server::DeviceSource`] and its pair records in a [`store::PairRecordStore`]. Both speak [`msg`].
+//! [`mux`] is below a daemon: the protocol on the cable itself, as a core without I/O and a driver over byte links.
+//!
+//! # Limits
+//! Messages up to 1 MiB, pair records up to 512 KiB, 1024 clients of a server and 1024 connections of a link, 256 KiB held
+//! per connection and direction; a client gives up after 5 s (15 s for a connection), a server answers within 4 s. All of
+//! these are options or named constants. Streams have no half-close: closing the writing side ends both.
+//!
+//! # Features
+//! None. UNIX sockets are there where the system has them.
+
 mod address;
 mod client;
 mod device;

@@ -26,6 +26,7 @@
 //! ```
 
 mod connection;
+mod device;
 mod driver;
 pub mod frame;
 pub mod link;
@@ -38,6 +39,7 @@ use std::time::Duration;
 
 use cabled_wire::WireError;
 
+pub use device::MuxDevice;
 pub use driver::{MuxDriver, MuxHandle};
 pub use machine::{Event, Mux, Stats};
 pub use stream::MuxStream;

@@ -1,5 +1,11 @@
 //! Our AFC client against the phone's AFC service, and recorded packets of other clients against it.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test code"
+)]
 
 use std::time::Duration;
 

@@ -50,3 +50,27 @@ fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
         }
     }
 }
+
+/// A copy of a backup with changed plists.
+pub(crate) fn with_manifest(
+    backup: &str,
+    change: impl FnOnce(&mut cabled_wire::plist::Dictionary),
+) -> tempfile::TempDir {
+    let folder = copy_of(backup);
+    let path = folder.path().join("Manifest.plist");
+    let mut manifest = crate::archive::plists::Manifest::parse(&std::fs::read(&path).unwrap())
+        .unwrap()
+        .into_dictionary();
+    change(&mut manifest);
+    std::fs::write(&path, cabled_wire::plist::to_binary(&manifest.into())).unwrap();
+    folder
+}
+
+/// A copy of a plain backup whose index was changed by `sql`.
+pub(crate) fn with_index(sql: &str) -> tempfile::TempDir {
+    let folder = copy_of("synthetic/plain-v10");
+    let db = rusqlite::Connection::open(folder.path().join("Manifest.db")).unwrap();
+    db.pragma_update(None, "journal_mode", "delete").unwrap();
+    db.execute_batch(sql).unwrap();
+    folder
+}

@@ -46,6 +46,8 @@
 
 mod bplist;
 mod cipher;
+#[cfg(test)]
+mod damage_tests;
 mod database;
 mod entry;
 mod error;
@@ -55,11 +57,13 @@ pub(crate) mod golden;
 mod index;
 mod kdf;
 pub mod keybag;
+mod layout;
 pub mod mbdb;
 pub mod mbfile;
 mod metadata;
 mod observe;
 mod open;
+mod options;
 mod padding;
 pub mod plists;
 mod read;
@@ -71,8 +75,10 @@ pub use entry::{EntryNote, FileEntry, Kind, Row, SkipReason, SkippedRow};
 pub use error::ArchiveError;
 pub use file_id::{FileId, InvalidFileId};
 pub use index::{Entries, Rows};
+pub use layout::{Layout, OpenNote, Protection};
 pub use observe::{Observer, Phase, Progress, Silent};
-pub use open::{Archive, Layout, OpenNote, OpenOptions, Protection};
+pub use open::Archive;
+pub use options::OpenOptions;
 pub use padding::{Completeness, Ending};
 pub use read::{DecryptingReader, PayloadNote, PayloadReader, ReadOptions};
 pub use stream::DecryptingStream;

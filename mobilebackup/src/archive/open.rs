@@ -2,145 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use cabled_wire::WireError;
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
 use super::ArchiveError;
-use super::database::{Database, SQLITE_MAGIC};
+use super::database::Database;
 use super::entry::{FileEntry, Kind, Row};
 use super::file_id::FileId;
 use super::index::{Entries, FlatIndex, Index, Rows};
-use super::keybag::{ClassKeys, Keybag, RoundLimits};
+use super::keybag::{ClassKeys, Keybag};
+use super::layout::{self, FoundIndex, Layout, OpenNote, Protection, damaged, is_absent};
 use super::metadata::{ColumnKey, PasswordCheck};
 use super::observe::{Observer, Silent};
-use super::plists::{Info, MAX_PLIST_LEN, Manifest, Status};
+use super::options::OpenOptions;
+use super::plists::{Info, Manifest, Status};
 use super::read::{PayloadNote, PayloadReader, ReadOptions};
 use super::wrap::Key;
-
-/// Where the files of a backup are and which index they have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Layout {
-    /// iOS 10 and later: `Manifest.db`, payloads in folders `00` to `ff`.
-    Current,
-    /// iOS 4 to 9: `Manifest.mbdb`, payloads beside it.
-    Flat,
-}
-
-/// Whether and how the files of a backup are encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Protection {
-    /// Files are stored as they are.
-    Plain,
-    /// Files are encrypted; with iOS 10.2 and later the index is as well.
-    Encrypted,
-    /// The plists say encrypted, but another program has decrypted index and files since.
-    AlreadyDecrypted,
-}
-
-/// Something about a backup as a whole that is worth knowing and no error.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case", tag = "note")]
-#[non_exhaustive]
-pub enum OpenNote {
-    /// `Info.plist` is missing. Apple's hosts do not list such a backup.
-    NoInfo,
-    /// `Info.plist` is damaged.
-    DamagedInfo {
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// `Status.plist` is missing: whether the backup came to its end is unknown.
-    NoStatus,
-    /// `Status.plist` is damaged.
-    DamagedStatus {
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// `SnapshotState` is not `finished`: the backup was cut off, or is running now.
-    NotFinished {
-        /// The state it has.
-        state: Option<String>,
-    },
-    /// There is a folder `Snapshot`: a backup was cut off, or is running now. Old and new files may be mixed.
-    SnapshotFolder,
-    /// `Manifest.plist` was missing or empty, and the index was opened without it.
-    NoManifest,
-    /// The keybag of a backup that is not encrypted is damaged; nothing but keychain items needs it.
-    DamagedKeybag {
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// `Manifest.plist` has a key for `Manifest.db` although it says that the backup is not encrypted.
-    UnexpectedManifestKey,
-}
-
-/// How a backup is opened.
-#[derive(Clone, Debug, Default)]
-pub struct OpenOptions {
-    already_decrypted: bool,
-    without_manifest: bool,
-    follow_links: bool,
-    temp_dir: Option<PathBuf>,
-    round_limits: RoundLimits,
-}
-
-impl OpenOptions {
-    /// Opens a folder that another program has decrypted and left its plists as they were: files are handed out as
-    /// stored. Default: off, which refuses with [`ArchiveError::AlreadyDecrypted`].
-    #[must_use]
-    pub const fn already_decrypted(mut self, on: bool) -> Self {
-        self.already_decrypted = on;
-        self
-    }
-
-    /// Opens a backup whose `Manifest.plist` is lost, if its index is readable: entries are listed, and files that are
-    /// not encrypted can be read. Default: off, which refuses with [`ArchiveError::NoManifest`].
-    #[must_use]
-    pub const fn without_manifest(mut self, on: bool) -> Self {
-        self.without_manifest = on;
-        self
-    }
-
-    /// Follows payloads that are symbolic links. Default: off, since a link in a stranger's backup may lead to any
-    /// file of this machine. The backup folder itself may always be a link.
-    #[must_use]
-    pub const fn follow_links(mut self, on: bool) -> Self {
-        self.follow_links = on;
-        self
-    }
-
-    /// Where private copies of the index go: a decrypted `Manifest.db`, or one with a write-ahead log. They are
-    /// readable by this user only and removed at once (on Windows, when the archive is dropped). Default: the
-    /// system's folder for temporary files.
-    #[must_use]
-    pub fn temp_dir(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.temp_dir = Some(folder.into());
-        self
-    }
-
-    /// The most rounds that unlocking may take. Default: [`RoundLimits::default`].
-    #[must_use]
-    pub const fn round_limits(mut self, limits: RoundLimits) -> Self {
-        self.round_limits = limits;
-        self
-    }
-
-    /// Opens the backup in `folder`.
-    ///
-    /// # Errors
-    /// As [`Archive::open`].
-    pub fn open(self, folder: impl AsRef<Path>) -> Result<Archive, ArchiveError> {
-        Archive::open_with(folder.as_ref(), self)
-    }
-}
 
 /// A backup made by iTunes, Finder, the Apple Devices app or another program, opened for reading.
 ///
@@ -179,15 +58,15 @@ impl Archive {
         OpenOptions::default().open(folder)
     }
 
-    fn open_with(folder: &Path, options: OpenOptions) -> Result<Self, ArchiveError> {
-        let index = find_index(folder)?;
-        let manifest = match read_plist(folder, "Manifest.plist")? {
+    pub(super) fn open_with(folder: &Path, options: OpenOptions) -> Result<Self, ArchiveError> {
+        let index = layout::find_index(folder)?;
+        let manifest = match layout::read_plist(folder, "Manifest.plist")? {
             Some(bytes) => Some(Manifest::parse(&bytes).map_err(damaged("Manifest.plist"))?),
             None => None,
         };
         let mut notes = Vec::new();
         let Some(index) = index else {
-            return Err(without_index(folder, manifest.as_ref()));
+            return Err(layout::without_index(folder, manifest.as_ref()));
         };
         let manifest = match manifest {
             Some(manifest) => manifest,
@@ -200,7 +79,7 @@ impl Archive {
                 Manifest::default()
             }
         };
-        let protection = protection_of(&manifest, &index, &options, &mut notes)?;
+        let protection = layout::protection_of(&manifest, &index, &options, &mut notes)?;
         let keybag = match manifest.backup_keybag().map_err(damaged("Manifest.plist"))? {
             Some(stored) => match (Keybag::parse(stored), protection) {
                 (Ok(keybag), _) => Some(keybag),
@@ -213,9 +92,9 @@ impl Archive {
             None if protection == Protection::Encrypted => return Err(ArchiveError::NoKeybag),
             None => None,
         };
-        let info = descriptive(folder, "Info.plist", Info::parse, &mut notes)?;
-        let status = descriptive(folder, "Status.plist", Status::parse, &mut notes)?;
-        note_state(folder, status.as_ref(), &mut notes)?;
+        let info = layout::descriptive(folder, "Info.plist", Info::parse, &mut notes)?;
+        let status = layout::descriptive(folder, "Status.plist", Status::parse, &mut notes)?;
+        layout::note_state(folder, status.as_ref(), &mut notes)?;
         let mut archive = Self {
             folder: folder.to_owned(),
             layout: index.layout,
@@ -593,170 +472,6 @@ fn entry_of(row: Option<Row>) -> Option<FileEntry> {
         Row::Entry(entry) => Some(entry),
         Row::Skipped(_) => None,
     }
-}
-
-/// Absent, or below something that is no folder.
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-fn damaged(file: &'static str) -> impl Fn(WireError) -> ArchiveError {
-    move |source| ArchiveError::Plist { file, source }
-}
-
-/// An index file as it lies in the folder.
-struct FoundIndex {
-    path: PathBuf,
-    layout: Layout,
-    starts_as_sqlite: bool,
-}
-
-impl FoundIndex {
-    /// Whether it can be listed without a key.
-    const fn is_readable(&self) -> bool {
-        self.starts_as_sqlite || matches!(self.layout, Layout::Flat)
-    }
-}
-
-/// The index that exists decides about the layout, not a version. Empty files do not count.
-fn find_index(folder: &Path) -> Result<Option<FoundIndex>, ArchiveError> {
-    for (name, layout) in [("Manifest.db", Layout::Current), ("Manifest.mbdb", Layout::Flat)] {
-        let path = folder.join(name);
-        let start = match fs::metadata(&path) {
-            Ok(meta) if meta.is_file() => first_bytes(&path)?,
-            Ok(_) => continue,
-            Err(e) if is_absent(&e) => continue,
-            Err(e) => return Err(e.into()),
-        };
-        if !start.is_empty() {
-            let starts_as_sqlite = layout == Layout::Current && start == SQLITE_MAGIC;
-            return Ok(Some(FoundIndex {
-                path,
-                layout,
-                starts_as_sqlite,
-            }));
-        }
-    }
-    Ok(None)
-}
-
-fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    let mut start = Vec::new();
-    File::open(path)?
-        .take(SQLITE_MAGIC.len() as u64)
-        .read_to_end(&mut start)?;
-    Ok(start)
-}
-
-/// What to say about a folder without an index.
-fn without_index(folder: &Path, manifest: Option<&Manifest>) -> ArchiveError {
-    if manifest.is_some_and(Manifest::is_of_old_format) || has_old_files(folder) {
-        return ArchiveError::UnsupportedOldFormat;
-    }
-    match manifest {
-        Some(manifest) => ArchiveError::NoIndex {
-            encrypted: manifest.is_encrypted().unwrap_or(false),
-        },
-        None => ArchiveError::NotABackup {
-            folder: folder.to_owned(),
-        },
-    }
-}
-
-/// Whether the folder holds files that iOS 3 and older left.
-fn has_old_files(folder: &Path) -> bool {
-    let Ok(listing) = fs::read_dir(folder) else {
-        return false;
-    };
-    listing.flatten().any(|entry| {
-        let name = PathBuf::from(entry.file_name());
-        name.extension()
-            .is_some_and(|end| end == "mdinfo" || end == "mddata" || end == "mdbackup")
-    })
-}
-
-/// Whether the plists and the index agree about encryption (spec 9.1). Nothing is guessed where they do not.
-fn protection_of(
-    manifest: &Manifest,
-    index: &FoundIndex,
-    options: &OpenOptions,
-    notes: &mut Vec<OpenNote>,
-) -> Result<Protection, ArchiveError> {
-    let encrypted = manifest.is_encrypted().map_err(damaged("Manifest.plist"))?;
-    let has_key = manifest.manifest_key().map_err(damaged("Manifest.plist"))?.is_some();
-    match (index.layout, encrypted, index.starts_as_sqlite, has_key) {
-        (Layout::Flat, true, ..) => Ok(Protection::Encrypted),
-        (Layout::Flat, false, ..) => Ok(Protection::Plain),
-        (Layout::Current, true, true, true) => match options.already_decrypted {
-            true => Ok(Protection::AlreadyDecrypted),
-            false => Err(ArchiveError::AlreadyDecrypted),
-        },
-        // iOS 10.0 and 10.1: files are encrypted, the index is not.
-        (Layout::Current, true, true, false) => Ok(Protection::Encrypted),
-        (Layout::Current, true, false, true) => Ok(Protection::Encrypted),
-        (Layout::Current, true, false, false) => Err(ArchiveError::NoManifestKey),
-        (Layout::Current, false, false, _) => Err(ArchiveError::IndexNotSqlite),
-        (Layout::Current, false, true, has_key) => {
-            if has_key {
-                notes.push(OpenNote::UnexpectedManifestKey);
-            }
-            Ok(Protection::Plain)
-        }
-    }
-}
-
-/// The bytes of a property list; `None` if it is missing or empty.
-fn read_plist(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, ArchiveError> {
-    let path = folder.join(name);
-    match fs::metadata(&path) {
-        Ok(meta) if meta.is_file() => {}
-        Ok(_) => return Ok(None),
-        Err(e) if is_absent(&e) => return Ok(None),
-        Err(e) => return Err(e.into()),
-    }
-    let mut bytes = Vec::new();
-    // One byte more than the limit, so that the reader sees that it is above.
-    File::open(path)?
-        .take((MAX_PLIST_LEN as u64).saturating_add(1))
-        .read_to_end(&mut bytes)?;
-    Ok((!bytes.is_empty()).then_some(bytes))
-}
-
-/// Reads a property list that no reading depends on: its absence or damage is noted.
-fn descriptive<T>(
-    folder: &Path,
-    name: &'static str,
-    parse: impl Fn(&[u8]) -> Result<T, WireError>,
-    notes: &mut Vec<OpenNote>,
-) -> Result<Option<T>, ArchiveError> {
-    let is_info = name == "Info.plist";
-    let note = match read_plist(folder, name)? {
-        Some(bytes) => match parse(&bytes) {
-            Ok(read) => return Ok(Some(read)),
-            Err(e) if is_info => OpenNote::DamagedInfo { reason: e.to_string() },
-            Err(e) => OpenNote::DamagedStatus { reason: e.to_string() },
-        },
-        None if is_info => OpenNote::NoInfo,
-        None => OpenNote::NoStatus,
-    };
-    notes.push(note);
-    Ok(None)
-}
-
-/// Notes what tells that a backup was cut off.
-fn note_state(folder: &Path, status: Option<&Status>, notes: &mut Vec<OpenNote>) -> Result<(), ArchiveError> {
-    if let Some(status) = status.filter(|status| !status.is_finished()) {
-        notes.push(OpenNote::NotFinished {
-            state: status.snapshot_state().map(str::to_owned),
-        });
-    }
-    match fs::metadata(folder.join("Snapshot")) {
-        Ok(meta) if meta.is_dir() => notes.push(OpenNote::SnapshotFolder),
-        Ok(_) => {}
-        Err(e) if is_absent(&e) => {}
-        Err(e) => return Err(e.into()),
-    }
-    Ok(())
 }
 
 #[cfg(test)]

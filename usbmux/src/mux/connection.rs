@@ -93,10 +93,6 @@ impl Connection {
         matches!(self.state, State::Closed)
     }
 
-    pub(super) fn is_connected(&self) -> bool {
-        matches!(self.state, State::Established)
-    }
-
     /// Why it ended, once it has.
     pub(super) fn reason(&self) -> Option<&CloseReason> {
         self.reason.as_ref()

@@ -86,6 +86,8 @@ struct Slot {
     write_waits: bool,
     /// Nobody holds the id any more: forget the connection when it is closed.
     released: bool,
+    /// The device accepted it, whatever came later.
+    accepted: bool,
     /// The port is given back.
     rested: bool,
     /// The deadline that the driver was last told about.
@@ -183,6 +185,7 @@ impl Mux {
                 read_waits: false,
                 write_waits: false,
                 released: false,
+                accepted: false,
                 rested: false,
                 known_timeout: None,
             },
@@ -191,10 +194,10 @@ impl Mux {
         Ok(id)
     }
 
-    /// Whether the device accepted the connection and it is open.
+    /// Whether the device accepted the connection; it may have said something and ended it since.
     #[must_use]
-    pub fn is_connected(&self, id: ConnectionId) -> bool {
-        self.slots.get(&id).is_some_and(|slot| slot.connection.is_connected())
+    pub fn was_accepted(&self, id: ConnectionId) -> bool {
+        self.slots.get(&id).is_some_and(|slot| slot.accepted)
     }
 
     /// Whether nothing more will be sent or received on the connection.
@@ -481,6 +484,7 @@ impl Mux {
     fn report(&mut self, id: ConnectionId, outcome: Outcome) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         if outcome.connected {
+            slot.accepted = true;
             push_event(&mut self.events, Event::Connected(id));
         }
         if outcome.readable && std::mem::take(&mut slot.read_waits) {

@@ -42,11 +42,11 @@ impl MuxStream {
     pub(super) async fn connected(&self) -> Result<(), CloseReason> {
         poll_fn(|cx| {
             let mut inner = self.shared().lock();
+            if inner.mux.was_accepted(self.id) {
+                return Poll::Ready(Ok(())); // even if the device has said its last word already
+            }
             if let Some(reason) = inner.mux.close_reason(self.id) {
                 return Poll::Ready(Err(reason));
-            }
-            if inner.mux.is_connected(self.id) {
-                return Poll::Ready(Ok(()));
             }
             self.wait_to_write(&mut inner, cx);
             Poll::Pending
@@ -142,7 +142,8 @@ impl AsyncWrite for MuxStream {
 impl Drop for MuxStream {
     fn drop(&mut self) {
         let mut inner = self.shared().lock();
-        inner.waiting.remove(&self.id);
+        // Dropped behind the lock: a waker may own anything, even a stream of this link.
+        let _wakers = inner.waiting.remove(&self.id);
         inner.mux.release(now(), self.id);
         self.shared().nudge(inner);
     }

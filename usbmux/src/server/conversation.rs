@@ -174,7 +174,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Client<S> {
             Ok(Err(error)) => {
                 tracing::debug!(%error, %device, port, "no connection");
                 match error {
-                    ConnectError::Daemon { code } => ResultCode::from(code),
+                    // Never 0: the client would take what follows for the device's stream.
+                    ConnectError::Daemon { code: code @ 1.. } => ResultCode::from(code),
                     _ => ResultCode::ConnectionRefused,
                 }
             }

@@ -59,6 +59,12 @@ pub enum ServeError {
         /// Bytes announced.
         length: u64,
     },
+    /// The phone could not make a file it was sending; the stream ends in the middle of it.
+    #[error("the phone's own storage failed: {reason}")]
+    Storage {
+        /// What failed.
+        reason: String,
+    },
     /// A script ended the connection.
     #[error("the script ended the connection")]
     Script,

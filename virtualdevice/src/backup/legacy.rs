@@ -13,7 +13,7 @@ use super::fetch;
 use super::format::database::{self, Reader};
 use super::format::record::Record;
 use super::restore::open_metadata;
-use super::run::{Source, send_own};
+use super::run::{Source, send_own, whole};
 use super::session::Session;
 use super::{FileId, fetch::Fetched};
 use crate::fs::map;
@@ -188,11 +188,11 @@ async fn copy_out(
     let block = session.profile().upload_block;
     let work = spawn_blocking(move || send_own(files, sender, block));
     let answer = session.link.upload(75.0, 0, &mut receiver).await?;
-    let sent = work.await.unwrap_or(Err(LocalError::Abandoned));
-    sent.map_err(|error| internal(codes.generic, &error))?;
-    match answer {
-        Some(answer) if answer.is_ok() => Ok(()),
-        _ => refuse(codes.files_failed, "Multiple errors uploading files"),
+    let (_, answer) = whole(work.await.unwrap_or(Err(LocalError::Abandoned)), answer)?;
+    if answer.is_ok() {
+        Ok(())
+    } else {
+        refuse(codes.files_failed, "Multiple errors uploading files")
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) enum Work {
     Row,
     /// The payload is sent.
     Send,
+    /// An earlier run that was cut off left the payload in `Snapshot`.
+    Staged,
     /// The host has the payload; its record stays, with the key in it.
     Keep { rowid: i64 },
 }

@@ -8,6 +8,7 @@ use super::format::keybag::{ClassKeys, Derivation, Key, Keybag};
 use super::format::{FormatError, keychain};
 use super::report::{BackupReport, Outcome, RestoreReport};
 use super::restore::Staged;
+use super::run::{Partial, StagedPayload};
 use super::script::{Answer, Script};
 use super::{FileId, KeychainItem};
 use crate::fs::{Content, Entry, Fs, Kind, Meta};
@@ -42,6 +43,7 @@ struct Inner {
     last_outcome: Option<Outcome>,
     last_backup: Option<Arc<BackupReport>>,
     last_restore: Option<Arc<RestoreReport>>,
+    partial: Partial,
     pending: Option<Staged>,
     keychain: Vec<KeychainItem>,
     keychain_file: Option<KeychainFile>,
@@ -87,6 +89,7 @@ impl State {
             last_outcome: None,
             last_backup: None,
             last_restore: None,
+            partial: Partial::default(),
             pending: None,
             keychain: made_up_keychain(seed),
             keychain_file: None,
@@ -255,7 +258,21 @@ impl State {
         if inner.runs.len() > REMEMBERED_RUNS {
             inner.runs.pop_front();
         }
+        inner.partial = Partial::default();
         inner.last_backup = Some(Arc::new(report));
+    }
+
+    /// What the last run sent before it was cut off; forgotten by asking.
+    pub(super) fn take_partial(&self) -> Partial {
+        std::mem::take(&mut self.lock().partial)
+    }
+
+    pub(super) fn set_partial(&self, partial: Partial) {
+        self.lock().partial = partial;
+    }
+
+    pub(super) fn add_partial(&self, payloads: Vec<(FileId, StagedPayload)>) {
+        self.lock().partial.payloads.extend(payloads);
     }
 
     /// The revisions of the run with this `UUID`, if this phone made it not long ago.

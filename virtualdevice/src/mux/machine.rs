@@ -72,6 +72,8 @@ struct Slot {
     queued: bool,
     /// The service waits for room.
     full: bool,
+    /// The service was told that it is over.
+    told: bool,
     /// The service has let go of it.
     released: bool,
 }
@@ -279,7 +281,7 @@ impl DeviceMux {
         for id in ids {
             if let Some(slot) = self.slots.get_mut(&id) {
                 slot.connection.forget();
-                self.events.push_back(DeviceEvent::Ended(id));
+                tell_end(&mut self.events, id, slot);
                 self.touch(id);
             }
         }
@@ -298,7 +300,7 @@ impl DeviceMux {
             match slot.connection.handle_segment(segment, payload, &self.options) {
                 News::Nothing => {}
                 News::Bytes => self.events.push_back(DeviceEvent::Readable(id)),
-                News::End => self.events.push_back(DeviceEvent::Ended(id)),
+                News::End => tell_end(&mut self.events, id, slot),
             }
             return self.touch(id);
         }
@@ -312,6 +314,7 @@ impl DeviceMux {
                     connection,
                     queued: false,
                     full: false,
+                    told: false,
                     released: false,
                 },
             );
@@ -450,5 +453,12 @@ impl DeviceMux {
         let numbers = self.peek_numbers();
         self.tx_seq = self.tx_seq.wrapping_add(1);
         numbers
+    }
+}
+
+/// Once, and only to a service that still holds the connection.
+fn tell_end(events: &mut VecDeque<DeviceEvent>, id: PeerId, slot: &mut Slot) {
+    if !std::mem::replace(&mut slot.told, true) && !slot.released {
+        events.push_back(DeviceEvent::Ended(id));
     }
 }

@@ -91,6 +91,13 @@ impl DeviceMuxOptions {
         self
     }
 
+    /// Sets the send buffer in bytes (default 256 KiB); held between 1 KiB and 16 MiB.
+    #[must_use]
+    pub fn with_send_buffer(mut self, bytes: usize) -> Self {
+        self.send_buffer = bytes.clamp(1 << 10, 16 << 20);
+        self
+    }
+
     /// Sets the largest frame sent, in bytes (default 32764); held between 64 and 65535.
     #[must_use]
     pub fn with_max_frame(mut self, bytes: usize) -> Self {

@@ -20,6 +20,7 @@ mod dict;
 mod xml;
 
 use std::io::Cursor;
+use std::time::{Duration, SystemTime};
 
 pub use dict::{DictExt, as_integer, as_real};
 pub use plist::{Date, Dictionary, Integer, Uid, Value};
@@ -144,9 +145,13 @@ pub fn read_dict(bytes: &[u8], limits: &Limits) -> Result<Dictionary, WireError>
 }
 
 /// Writes an XML property list that starts with `<?xml`, as lockdown and usbmux want it.
+///
+/// Dates are cut to whole seconds: Apple's are, and Python's reader refuses others.
 #[must_use]
 pub fn to_xml(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
+    let whole = in_whole_seconds(value);
+    let value = whole.as_ref().unwrap_or(value);
     // Writing to memory fails only for what cannot be said in XML; an empty list then says so to the reader.
     if value.to_writer_xml(&mut out).is_err() {
         out.clear();
@@ -162,6 +167,46 @@ pub fn to_binary(value: &Value) -> Vec<u8> {
         out.clear();
     }
     out
+}
+
+/// A copy whose dates are whole seconds, if it has any that are not.
+fn in_whole_seconds(value: &Value) -> Option<Value> {
+    match value {
+        Value::Date(date) => {
+            let time = SystemTime::from(*date);
+            let whole = match time.duration_since(SystemTime::UNIX_EPOCH) {
+                Ok(since) => SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(since.as_secs())),
+                Err(before) => {
+                    let before = before.duration();
+                    let up = before.as_secs().saturating_add(u64::from(before.subsec_nanos() > 0));
+                    SystemTime::UNIX_EPOCH.checked_sub(Duration::from_secs(up))
+                }
+            };
+            whole
+                .filter(|whole| *whole != time)
+                .map(|whole| Value::Date(whole.into()))
+        }
+        Value::Array(items) => {
+            let cut: Vec<_> = items.iter().map(in_whole_seconds).collect();
+            let changed = cut.iter().any(Option::is_some);
+            let whole = || {
+                cut.into_iter()
+                    .zip(items)
+                    .map(|(cut, item)| cut.unwrap_or_else(|| item.clone()))
+            };
+            changed.then(|| Value::Array(whole().collect()))
+        }
+        Value::Dictionary(entries) => {
+            let cut: Vec<_> = entries.iter().map(|(_, item)| in_whole_seconds(item)).collect();
+            let changed = cut.iter().any(Option::is_some);
+            let whole = || {
+                let pairs = cut.into_iter().zip(entries);
+                pairs.map(|(cut, (key, item))| (key.clone(), cut.unwrap_or_else(|| item.clone())))
+            };
+            changed.then(|| Value::Dictionary(whole().collect()))
+        }
+        _ => None,
+    }
 }
 
 fn parse_xml(bytes: &[u8]) -> Result<Value, WireError> {

@@ -1,4 +1,8 @@
-#![expect(clippy::cast_possible_truncation, clippy::arithmetic_side_effects, reason = "small numbers of test data")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::arithmetic_side_effects,
+    reason = "small numbers of test data"
+)]
 
 use proptest::prelude::*;
 
@@ -124,6 +128,27 @@ fn wrong_types_and_missing_keys_name_the_key() {
     assert_eq!(dict.data("Bag"), Err(WireError::Missing { key: "Bag".into() }));
     assert_eq!(dict.opt_data("Bag"), Ok(None));
     assert_eq!(dict.boolean("Flag"), Ok(true));
+}
+
+#[test]
+fn dates_in_xml_are_whole_seconds() {
+    let date = |millis: i64| {
+        let offset = Duration::from_millis(millis.unsigned_abs());
+        let time = if millis < 0 {
+            SystemTime::UNIX_EPOCH - offset
+        } else {
+            SystemTime::UNIX_EPOCH + offset
+        };
+        Value::Date(time.into())
+    };
+    let value = Value::Array(vec![
+        date(1_700_000_000_789),
+        crate::dict! { "Old" => date(-1500), "Flag" => true }.into(),
+    ]);
+    let text = String::from_utf8(to_xml(&value)).unwrap();
+    assert!(text.contains("<date>2023-11-14T22:13:20Z</date>"), "{text}");
+    assert!(text.contains("<date>1969-12-31T23:59:58Z</date>"), "{text}");
+    assert!(text.contains("<true/>"), "{text}");
 }
 
 fn any_value() -> impl Strategy<Value = Value> {

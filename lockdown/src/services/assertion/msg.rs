@@ -90,7 +90,7 @@ impl Message for Command {
                 .set("CommandKey", "CommandCreateAssertion")
                 .set("AssertionTypeKey", kind.as_str())
                 .set("AssertionNameKey", name.as_str())
-                .set("AssertionTimeoutKey", timeout.as_secs_f64())
+                .set("AssertionTimeoutKey", seconds(*timeout))
                 .opt("AssertionDetailKey", detail.as_deref())
                 .build(),
             Self::Unknown(dict) => Value::Dictionary(dict.clone()),
@@ -115,6 +115,15 @@ impl Message for Command {
             timeout,
             detail: f.opt_text("AssertionDetailKey")?,
         })
+    }
+}
+
+/// Whole seconds travel as an integer, as pymobiledevice3 sends them.
+fn seconds(timeout: Duration) -> Value {
+    if timeout.subsec_nanos() == 0 {
+        timeout.as_secs().into()
+    } else {
+        timeout.as_secs_f64().into()
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{FileCheck, Level};
 use crate::archive::entry::{EntryNote, FileEntry, Kind, SkipReason, SkippedRow};
-use crate::archive::open::{Layout, OpenNote, Protection};
+use crate::archive::layout::{Layout, OpenNote, Protection};
 use crate::archive::read::PayloadNote;
 use crate::archive::{Archive, FileId};
 

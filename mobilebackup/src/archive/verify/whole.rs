@@ -8,9 +8,9 @@ use std::path::Path;
 use super::Level;
 use super::report::{Finding, Problem, Report};
 use crate::archive::entry::{FileEntry, Kind};
+use crate::archive::layout::Layout;
 use crate::archive::mbdb::read_mbdx;
 use crate::archive::observe::{Observer, Phase, Progress};
-use crate::archive::open::Layout;
 use crate::archive::{Archive, ArchiveError, FileId};
 
 /// The ids of all rows, and of the rows that others need.

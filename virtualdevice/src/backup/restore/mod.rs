@@ -1,37 +1,35 @@
 //! A restore, as in spec mobilebackup2 14.6 and 19.4.
 
+mod apps;
 mod read;
 mod receive;
+mod rows;
 mod stage;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use cabled_devicelink::msg::Message;
-use cabled_wire::plist::{self, DictExt, Dictionary, Limits, Value};
+use cabled_wire::plist::{DictExt, Dictionary, Value};
 use cabled_wire::secret::SecretString;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 pub(super) use self::read::{open as open_metadata, plists as metadata_plists};
 use self::receive::{Arriving, Bad, Received, Wanted};
+use self::rows::{FileRow, RowError, Scope, meta_of, read_rows, wanted};
 use self::stage::RemoveOthers;
 pub(super) use self::stage::{Staged, StagedEntry};
-use super::FileId;
 use super::error::{LocalError, Outcome, Stop, internal, refusal, refuse, refused_by_host};
 use super::fetch::PIPELINE;
-use super::format::database::{self, Reader};
 use super::format::keybag::ClassKeys;
 use super::format::keychain;
-use super::format::record::Record;
 use super::link::Piece;
-use super::report::{RestoreReport, Skipped};
-use super::scope;
+use super::report::RestoreReport;
 use super::session::Session;
 use super::state::RestoreVisible;
-use crate::contents::App;
-use crate::fs::{Kind, Meta, map};
+use crate::fs::Kind;
 
 /// Files asked for in one message at most.
 const BATCH_FILES: usize = 256;
@@ -62,14 +60,6 @@ impl Options {
             password: password.map(|password| password.to_owned().into()),
         }
     }
-}
-
-/// A regular file of the manifest that will be fetched.
-#[derive(Clone, Copy, Debug)]
-struct FileRow {
-    rowid: i64,
-    id: FileId,
-    size: u64,
 }
 
 /// A restore under way.
@@ -231,7 +221,7 @@ impl Restore<'_> {
                 .unwrap_or(Err(LocalError::Abandoned))
                 .map_err(|error| self.local(&error))?;
             domains = known;
-            let percent = 2.0 + 96.0 * super::run::share(done, total);
+            let percent = 98.0_f64.mul_add(super::run::share(done, total), 2.0);
             let received = self.fetch(wanted, keys.clone(), percent).await?;
             for file in received {
                 self.take(file, keys.as_deref())?;
@@ -363,7 +353,7 @@ impl Restore<'_> {
             self.invalid("File path is invalid")
         })?;
         self.report.removed = removed as u64;
-        self.report.apps = self.apps();
+        self.report.apps = apps::install(&self.session.phone);
         self.report.elapsed = self.session.started.elapsed();
         self.session.state.set_pending(staged);
         if self.session.state.visible() == RestoreVisible::AtEnd {
@@ -374,231 +364,5 @@ impl Restore<'_> {
         self.session.state.set_restore(self.report.clone());
         self.session.restart = self.options.restart;
         Ok(())
-    }
-
-    /// Installs the apps that the host listed over AFC.
-    fn apps(&self) -> Vec<String> {
-        let Ok((domain, path)) = map::media_path("/iTunesRestore/RestoreApplications.plist") else {
-            return Vec::new();
-        };
-        let Some(entry) = self.session.phone.fs().get(domain, &path) else {
-            return Vec::new();
-        };
-        let bytes = entry
-            .content()
-            .and_then(|content| content.to_bytes(super::format::plists::MAX_PLIST as u64).ok());
-        let limits = Limits::default();
-        let list = bytes
-            .and_then(|bytes| plist::read_dict(&bytes, &limits).ok())
-            .unwrap_or_default();
-        let installed = self.session.phone.apps();
-        for (bundle_id, value) in &list {
-            let known = installed.iter().any(|app| app.bundle_id == *bundle_id);
-            if !known && let Some(entry) = value.as_dictionary() {
-                self.session.phone.install(app_from(bundle_id, entry));
-            }
-        }
-        let mut names: Vec<String> = list.into_iter().map(|(name, _)| name).collect();
-        names.sort();
-        names
-    }
-}
-
-/// The app that a backup's Info.plist tells of; its groups and extensions are not in there.
-fn app_from(bundle_id: &str, entry: &Dictionary) -> App {
-    let data = |key: &str| {
-        entry
-            .opt_data(key)
-            .ok()
-            .flatten()
-            .map(Bytes::copy_from_slice)
-            .unwrap_or_default()
-    };
-    let metadata = data("iTunesMetadata");
-    let facts = plist::read_dict(&metadata, &Limits::default().with_bytes(4 << 20)).unwrap_or_default();
-    let text = |key: &str| facts.opt_text(key).ok().flatten().map(str::to_owned);
-    let last = bundle_id.rsplit('.').next().unwrap_or(bundle_id);
-    let name = text("itemName").unwrap_or_else(|| last.to_owned());
-    let version = text("bundleVersion").unwrap_or_else(|| "1".to_owned());
-    let domain = map::app_domain(bundle_id);
-    let uuid = map::container_uuid(&format!("bundle of {bundle_id}"))
-        .to_string()
-        .to_uppercase();
-    App {
-        bundle_id: bundle_id.to_owned(),
-        bundle_path: format!("/private/var/containers/Bundle/Application/{uuid}/{name}.app"),
-        container_path: map::device_path(&domain, "").unwrap_or_default(),
-        short_version: text("bundleShortVersionString").unwrap_or_else(|| version.clone()),
-        name,
-        version,
-        sinf: data("ApplicationSINF"),
-        metadata,
-        icon_png: data("PlaceholderIcon"),
-        groups: Vec::new(),
-        plugins: Vec::new(),
-        file_sharing: false,
-    }
-}
-
-/// What of a manifest is brought back.
-struct Scope {
-    system_files: bool,
-    preserve_settings: bool,
-    fs: crate::fs::Fs,
-}
-
-impl Scope {
-    fn skips(&self, domain: &str, path: &str) -> Option<Skipped> {
-        if !self.system_files && scope::is_system(domain) {
-            return Some(Skipped::SystemFile);
-        }
-        let kept = self.preserve_settings && scope::is_setting(domain, path);
-        (kept && self.fs.get(domain, path).is_some()).then_some(Skipped::Setting)
-    }
-}
-
-struct Rows {
-    files: Vec<FileRow>,
-    /// Directories and links.
-    others: Vec<StagedEntry>,
-    skipped: BTreeMap<Skipped, u64>,
-}
-
-enum RowError {
-    Local(LocalError),
-    Invalid(&'static str),
-}
-
-fn read_rows(place: &std::path::Path, scope: &Scope) -> Result<Rows, RowError> {
-    let reader = Reader::open(place).map_err(|error| RowError::Local(error.into()))?;
-    let mut rows = Rows {
-        files: Vec::new(),
-        others: Vec::new(),
-        skipped: BTreeMap::new(),
-    };
-    let mut domains: HashMap<String, Arc<str>> = HashMap::new();
-    let mut invalid = None;
-    let read = reader.rows(|row| {
-        let stop = |invalid: &mut Option<&'static str>, text| {
-            *invalid = Some(text);
-            Err(super::format::FormatError::Database(text))
-        };
-        if row.domain.is_empty() || row.domain.contains('/') {
-            return stop(&mut invalid, "Domain name cannot contain a slash");
-        }
-        if !valid_path(row.path) || row.domain.contains('\0') {
-            return stop(&mut invalid, "File path is invalid");
-        }
-        if row.id != FileId::of(row.domain, row.path) {
-            return stop(&mut invalid, "Manifest references files not in backup");
-        }
-        let mut skip = |reason| {
-            let count = rows.skipped.entry(reason).or_default();
-            *count = count.saturating_add(1);
-            Ok(())
-        };
-        if let Some(reason) = scope.skips(row.domain, row.path) {
-            return skip(reason);
-        }
-        let record = Record::decode(row.file)?;
-        match kind_of(row.flags, record.mode) {
-            database::FILE => rows.files.push(FileRow {
-                rowid: row.rowid,
-                id: row.id,
-                size: record.size,
-            }),
-            kind @ (database::DIRECTORY | database::SYMLINK) => {
-                let domain = domains
-                    .entry(row.domain.to_owned())
-                    .or_insert_with(|| row.domain.into());
-                let meta = meta_of(&record);
-                let kind = match record.target {
-                    Some(target) if kind == database::SYMLINK => Kind::Symlink(target),
-                    _ if kind == database::SYMLINK => return skip(Skipped::UnknownKind),
-                    _ => Kind::Directory,
-                };
-                let path = row.path.to_owned();
-                rows.others.push(StagedEntry {
-                    domain: Arc::clone(domain),
-                    path,
-                    kind,
-                    meta,
-                });
-            }
-            _ => return skip(Skipped::UnknownKind),
-        }
-        Ok(())
-    });
-    match (read, invalid) {
-        (Ok(()), _) => Ok(rows),
-        (Err(_), Some(text)) => Err(RowError::Invalid(text)),
-        (Err(error), None) => Err(RowError::Local(error.into())),
-    }
-}
-
-/// Third-party writers leave odd flags; the mode says the same.
-fn kind_of(flags: i64, mode: u32) -> i64 {
-    match (flags, mode & 0o170_000) {
-        (database::FILE | database::DIRECTORY | database::SYMLINK, _) => flags,
-        (_, 0o100_000) => database::FILE,
-        (_, 0o040_000) => database::DIRECTORY,
-        (_, 0o120_000) => database::SYMLINK,
-        _ => 0,
-    }
-}
-
-fn valid_path(path: &str) -> bool {
-    path.is_empty()
-        || (!path.contains('\0')
-            && path
-                .split('/')
-                .all(|part| !part.is_empty() && part != "." && part != ".."))
-}
-
-/// Looks up the records of a batch.
-type Domains = HashMap<String, Arc<str>>;
-
-fn wanted(
-    place: &std::path::Path,
-    rows: &[FileRow],
-    source: &str,
-    mut domains: Domains,
-) -> Result<(Vec<Wanted>, Domains), LocalError> {
-    let reader = Reader::open(place)?;
-    let mut out = Vec::with_capacity(rows.len());
-    for row in rows {
-        let record = Record::decode(&reader.file(row.rowid)?)?;
-        let (domain, path) = reader.place(row.rowid)?;
-        let domain = Arc::clone(
-            domains
-                .entry(domain)
-                .or_insert_with_key(|domain| domain.as_str().into()),
-        );
-        // The column is what the id was checked against; a record that says otherwise is not believed.
-        let record = Record { path, ..record };
-        out.push(Wanted {
-            path: format!("{source}/{}", row.id.stored_path()),
-            domain,
-            record,
-        });
-    }
-    Ok((out, domains))
-}
-
-fn meta_of(record: &Record) -> Meta {
-    let nanoseconds = |seconds: i64| seconds.saturating_mul(1_000_000_000);
-    let owner = |id: i64| i32::try_from(id).unwrap_or(501);
-    Meta {
-        mode: record.mode,
-        uid: owner(record.uid),
-        gid: owner(record.gid),
-        // The number belongs to the phone that was backed up.
-        inode: 0,
-        mtime: nanoseconds(record.mtime),
-        ctime: nanoseconds(record.ctime),
-        btime: nanoseconds(record.birth),
-        protection_class: record.class,
-        flags: u32::try_from(record.flags).unwrap_or(0),
-        xattrs: record.xattrs.clone(),
     }
 }

@@ -1,6 +1,6 @@
 //! The end of a run: manifest, moves, removals, and the check of what the host has now.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -165,7 +165,7 @@ impl Run<'_> {
     /// Moves every payload out of `Snapshot`, then the manifest files, one message each.
     async fn moves(&mut self, sent: &[Sent]) -> Outcome<()> {
         let target = self.session.target.clone();
-        for folder in self.folders.clone() {
+        for folder in sent.iter().map(|sent| sent.id.folder()).collect::<BTreeSet<u8>>() {
             self.create(&format!("{target}/{folder:02x}"), 91.0).await?;
         }
         let pair = |name: &str| (format!("{target}/Snapshot/{name}"), format!("{target}/{name}"));
@@ -210,7 +210,7 @@ impl Run<'_> {
             .link
             .download_small(&path("Manifest.plist"), 98.0, MAX_PLIST)
             .await?;
-        let database = fetch::digest(self.session, &path("Manifest.db"), 99.0).await?;
+        let database = fetch::digest(self.session, &path("Manifest.db"), 100.0).await?;
         let code = self.session.codes().invalid_backup;
         if status.as_ref() != Some(&stored.status) {
             return refuse(code, "Error reading backup status");

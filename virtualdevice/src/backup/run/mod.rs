@@ -3,6 +3,7 @@
 mod commit;
 mod opening;
 mod payload;
+mod resume;
 mod space;
 mod torture;
 
@@ -20,6 +21,7 @@ use tokio::task::spawn_blocking;
 pub(super) use self::opening::missing_or;
 use self::payload::{PIPELINE, Worker};
 pub(super) use self::payload::{Source, send_own};
+pub(super) use self::resume::{Partial, Staged as StagedPayload};
 use super::FileId;
 use super::error::{LocalError, Outcome, ServeError, Stop, internal, refuse, refused_by_host};
 use super::format::cipher::padded;
@@ -31,7 +33,7 @@ use super::scope;
 use super::script::{Moment, Script};
 use super::session::Session;
 use super::state::Protection;
-use crate::profile::PasscodePrompt;
+use crate::profile::{LeftoverSnapshot, PasscodePrompt};
 
 /// Files in one batch at most, beside the profile's limit on bytes.
 const BATCH_FILES: usize = 1000;
@@ -105,6 +107,9 @@ impl Run<'_> {
         let opening = opening::read(self.session, folder.path(), &protection, self.encrypted, force_full).await?;
         let (used, full) = (opening.used, opening.base.is_none());
         let (items, base) = self.plan(opening.base, &protection).await?;
+        let bag = self.encrypted.then_some(protection.keys.bag);
+        let (items, staged) = resume::find(self.session, items, bag, opening.resumable).await?;
+        let items = Arc::new(items);
         space::make_sure(self.session, self.upload_size(&items)).await?;
         let target = self.session.target.clone();
         self.create(&target, 0.0).await?;
@@ -116,6 +121,7 @@ impl Run<'_> {
         let stale: Vec<FileId> = base.as_ref().map(|base| vanished(base, &items)).unwrap_or_default();
         let known = base.is_some();
         let mut worker = self.worker(&items, base, &protection, folder.path())?;
+        worker.staged = staged;
         worker = self.payloads(worker).await?;
         if worker.unreadable > 0 {
             return refuse(self.session.codes().files_failed, "Multiple errors uploading files");
@@ -147,7 +153,7 @@ impl Run<'_> {
         &mut self,
         base: Option<plan::Base>,
         protection: &Protection,
-    ) -> Outcome<(Arc<Vec<Item>>, Option<plan::Base>)> {
+    ) -> Outcome<(Vec<Item>, Option<plan::Base>)> {
         let keychain = self.session.state.keychain_entries(protection, self.encrypted);
         let keychain = keychain.map_err(|error| internal(self.session.codes().generic, &error))?;
         let fs = self.session.phone.fs().clone();
@@ -163,7 +169,7 @@ impl Run<'_> {
             }
             snapshot.push(file);
             let items = plan::make(snapshot, base.as_ref(), keys.as_ref(), withhold)?;
-            Ok((Arc::new(items), base))
+            Ok((items, base))
         };
         let made = spawn_blocking(make).await.unwrap_or(Err(LocalError::Abandoned));
         made.map_err(|error| self.local(&error))
@@ -199,6 +205,7 @@ impl Run<'_> {
         worker.keys = self.encrypted.then(|| protection.keys.clone());
         worker.block = self.session.profile().upload_block;
         worker.script = self.script.clone();
+        worker.remembers = self.session.profile().leftover_snapshot == LeftoverSnapshot::Resume;
         Ok(worker)
     }
 
@@ -264,9 +271,9 @@ impl Run<'_> {
         let work = spawn_blocking(move || worker.stretch(range, Some(sender)).map(|()| worker));
         let answer = self.session.link.upload(percent, bytes, &mut receiver).await?;
         let done = work.await.unwrap_or(Err(LocalError::Abandoned));
-        let worker = done.map_err(|error| self.local(&error))?;
-        let answer = answer.ok_or_else(|| self.local(&LocalError::Abandoned))?;
+        let (mut worker, answer) = whole(done, answer)?;
         self.accepted(&answer, "Multiple errors uploading files")?;
+        self.session.state.add_partial(std::mem::take(&mut worker.fresh));
         Ok(worker)
     }
 
@@ -280,11 +287,7 @@ impl Run<'_> {
         let block = self.session.profile().upload_block;
         let work = spawn_blocking(move || send_own(files, sender, block));
         let answer = self.session.link.upload(percent, 0, &mut receiver).await?;
-        let done = work
-            .await
-            .unwrap_or(Err(LocalError::Abandoned))
-            .map_err(|error| self.local(&error))?;
-        let answer = answer.ok_or_else(|| self.local(&LocalError::Abandoned))?;
+        let (done, answer) = whole(work.await.unwrap_or(Err(LocalError::Abandoned)), answer)?;
         self.accepted(&answer, "Multiple errors uploading files")?;
         Ok(done)
     }
@@ -358,6 +361,16 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// What an upload was made of and what the host said to it. A maker that failed has left the stream in the middle of a
+/// file: nothing can be said on it any more.
+pub(super) fn whole<T>(made: Result<T, LocalError>, answer: Option<Answer>) -> Outcome<(T, Answer)> {
+    let broken = |error: &LocalError| ServeError::Storage {
+        reason: error.to_string(),
+    };
+    let made = made.map_err(|error| broken(&error))?;
+    Ok((made, answer.ok_or_else(|| broken(&LocalError::Abandoned))?))
 }
 
 /// A stretch of the plan that goes into one upload.

@@ -24,6 +24,8 @@ pub(super) struct Opening {
     pub(super) base: Option<Base>,
     /// Something was there: payloads that nobody lists any more may be left over.
     pub(super) used: bool,
+    /// An earlier run was cut off while it sent payloads.
+    pub(super) resumable: bool,
     /// An earlier run was cut off: its `Snapshot` goes first.
     pub(super) leftover: bool,
 }
@@ -63,6 +65,7 @@ pub(super) async fn read(
         SnapshotState::Uploading => true,
         SnapshotState::Finished | SnapshotState::Other => false,
     };
+    opening.resumable = forgiving;
     opening.leftover = forgiving && session.profile().leftover_snapshot == LeftoverSnapshot::StartOver;
     let (bytes, answer) = session
         .link
@@ -199,6 +202,32 @@ pub(super) async fn listed(session: &mut Session, mut expected: HashMap<FileId, 
         }
     }
     out.missing.extend(expected.into_keys());
+    Ok(out)
+}
+
+/// Payloads in `Snapshot`, with their lengths.
+pub(super) async fn staged(session: &mut Session) -> Outcome<HashMap<FileId, u64>> {
+    let mut out = HashMap::new();
+    let target = session.target.clone();
+    if !list(session, &target).await?.contains_key("Snapshot") {
+        return Ok(out);
+    }
+    let snapshot = format!("{target}/Snapshot");
+    let folders: Vec<String> = list(session, &snapshot)
+        .await?
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    for folder in folders.iter().filter(|name| is_payload_folder(name)) {
+        for (name, value) in list(session, &format!("{snapshot}/{folder}")).await? {
+            let size = value
+                .as_dictionary()
+                .and_then(|entry| entry.opt_integer("DLFileSize").ok().flatten());
+            if let (Some(id), Some(size)) = (FileId::parse(&name), size.and_then(|size| u64::try_from(size).ok())) {
+                out.insert(id, size);
+            }
+        }
+    }
     Ok(out)
 }
 

@@ -1,6 +1,7 @@
 //! The work of an upload batch that belongs on a blocking thread: reading, encrypting, hashing, framing, and the rows of
 //! the manifest.
 
+use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::super::link::Chunk;
 use super::super::plan::{self, Base, Item, Work};
 use super::super::script::{Moment, Script, Torture};
 use super::super::{FileId, scope};
+use super::resume::Staged;
 use crate::fs::{Content, map};
 
 /// Bytes gathered before they are handed to the connection; small files travel together.
@@ -37,6 +39,9 @@ pub(super) struct Sent {
     pub(super) stored: u64,
 }
 
+/// Length of a payload as stored, and its SHA-1 where the manifest has one.
+type Stored = (u64, Option<[u8; 20]>);
+
 /// Makes the batches of a run, one after the other. Lives on blocking threads and travels between them.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -49,7 +54,12 @@ pub(super) struct Worker {
     pub(super) target: String,
     pub(super) block: usize,
     pub(super) script: Script,
+    /// Payloads that an earlier run left in `Snapshot`.
+    pub(super) staged: HashMap<FileId, Staged>,
     pub(super) sent: Vec<Sent>,
+    /// What the last stretch sent, if this generation goes on where a run was cut off.
+    pub(super) fresh: Vec<(FileId, Staged)>,
+    pub(super) remembers: bool,
     /// `domain-path` of payloads that ended in a failure block.
     pub(super) failed: Vec<String>,
     /// Of those, how many failed because the phone could not read them.
@@ -67,7 +77,10 @@ impl Worker {
             target,
             block: GATHER,
             script: Script::plain(),
+            staged: HashMap::new(),
             sent: Vec::new(),
+            fresh: Vec::new(),
+            remembers: false,
             failed: Vec::new(),
             unreadable: 0,
             payloads: 0,
@@ -103,6 +116,10 @@ impl Worker {
                     .insert(item.id, &entry.domain, &entry.path, plan::flags_of(entry), &kept)?;
                 return Ok(());
             }
+            (Work::Staged, ..) => {
+                let staged = self.staged.remove(&item.id).ok_or(LocalError::Abandoned)?;
+                return self.done(item, staged);
+            }
             (Work::Send, Some(content), Some(framer)) => {
                 let key = match &self.keys {
                     Some(keys) => {
@@ -112,33 +129,59 @@ impl Worker {
                     }
                     None => None,
                 };
-                let Some((stored, sha1)) = self.send(item, content, key.as_ref(), framer)? else {
+                let digests = scope::has_digest(&entry.domain);
+                let Some((stored, digest)) = self.send(item, content, key.as_ref(), digests, framer)? else {
                     return Ok(());
                 };
-                record.digest = scope::has_digest(&entry.domain).then_some(sha1);
-                self.sent.push(Sent { id: item.id, stored });
+                record.digest = digest;
+                let (revision, record) = (entry.revision, record.encode());
+                return self.done(
+                    item,
+                    Staged {
+                        revision,
+                        stored,
+                        record,
+                    },
+                );
             }
             (Work::Row, ..) => {}
             (Work::Send, ..) => return Err(LocalError::Abandoned),
         }
+        let flags = plan::flags_of(entry);
+        Ok(self
+            .writer
+            .insert(item.id, &entry.domain, &entry.path, flags, &record.encode())?)
+    }
+
+    /// A payload lies in `Snapshot`: its row, and the move to come.
+    fn done(&mut self, item: &Item, staged: Staged) -> Result<(), LocalError> {
+        let entry = &item.entry;
         self.writer.insert(
             item.id,
             &entry.domain,
             &entry.path,
             plan::flags_of(entry),
-            &record.encode(),
+            &staged.record,
         )?;
+        self.sent.push(Sent {
+            id: item.id,
+            stored: staged.stored,
+        });
+        if self.remembers {
+            self.fresh.push((item.id, staged));
+        }
         Ok(())
     }
 
-    /// Length and SHA-1 of the stored payload; `None` if it ended in a failure block.
+    /// Length and, where wanted, SHA-1 of the stored payload; `None` if it ended in a failure block.
     fn send(
         &mut self,
         item: &Item,
         content: &Content,
         key: Option<&Key>,
+        digests: bool,
         framer: &mut Framer,
-    ) -> Result<Option<(u64, [u8; 20])>, LocalError> {
+    ) -> Result<Option<Stored>, LocalError> {
         let number = self.payloads;
         self.payloads = number.saturating_add(1);
         if number > 0
@@ -168,10 +211,14 @@ impl Worker {
             return Ok(None);
         }
         framer.silence = self.script.silence(Moment::InsideFile);
-        let mut hash = Sha1::new();
+        let mut hash = digests.then(Sha1::new);
         let read = |offset: u64, out: &mut [u8]| content.read_at(offset, out);
-        match framer.stream(read, content.len(), key, |stored| hash.update(stored))? {
-            Some(stored) => Ok(Some((stored, hash.finalize().into()))),
+        match framer.stream(read, content.len(), key, |stored| {
+            if let Some(hash) = &mut hash {
+                hash.update(stored);
+            }
+        })? {
+            Some(stored) => Ok(Some((stored, hash.map(|hash| hash.finalize().into())))),
             None => {
                 self.failed.push(path());
                 self.unreadable = self.unreadable.saturating_add(1);

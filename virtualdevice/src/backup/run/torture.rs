@@ -140,9 +140,7 @@ impl Run<'_> {
         );
         let work = spawn_blocking(move || send_own(vec![file], sender, block));
         let answer = self.session.link.upload(0.0, 0, &mut receiver).await?;
-        work.await
-            .unwrap_or(Err(LocalError::Abandoned))
-            .map_err(|error| self.local(&error))?;
-        answer.ok_or_else(|| self.local(&LocalError::Abandoned))
+        let (_, answer) = super::whole(work.await.unwrap_or(Err(LocalError::Abandoned)), answer)?;
+        Ok(answer)
     }
 }

@@ -289,6 +289,40 @@ async fn a_run_cut_off_while_uploading_is_followed_by_an_incremental_one() {
 }
 
 #[tokio::test]
+async fn a_generation_that_resumes_sends_the_rest_only() {
+    for password in [None, Some("pw")] {
+        let profile = Profile::ios_17_7().with_upload_batch(300_000_u64);
+        let phone = phone(profile.with_leftover_snapshot(crate::profile::LeftoverSnapshot::Resume));
+        crate::backup::set_password(&phone, password).unwrap();
+        let mut host = Host::new();
+        host.cut_at = Some(("DLMessageUploadFiles", 5));
+        assert_eq!(host.backup(&phone).await.code, None);
+        let there = host.payloads_uploaded();
+        assert!(there > 10);
+        // One of them changes, and the host loses another.
+        let sms = FileId::of("HomeDomain", "Library/SMS/sms.db").stored_path();
+        phone
+            .fs()
+            .write_at("HomeDomain", "Library/SMS/sms.db", 60, b"x")
+            .unwrap();
+        let staged: Vec<String> = host
+            .files
+            .keys()
+            .filter(|name| name.contains("/Snapshot/"))
+            .cloned()
+            .collect();
+        let lost = staged.iter().find(|name| !name.ends_with(&sms)).unwrap();
+        host.files.remove(lost);
+        host.cut_at = None;
+        host.backup(&phone).await.ok();
+        assert_holds(&host, &phone, password);
+        let all = report(&phone).files().count();
+        let sent_again = 1 + usize::from(staged.iter().any(|name| name.ends_with(&sms)));
+        assert_eq!(host.payloads_uploaded(), all - staged.len() + sent_again);
+    }
+}
+
+#[tokio::test]
 async fn a_run_cut_off_while_moving_is_followed_by_a_full_one() {
     let phone = phone(Profile::ios_17_7());
     let mut host = Host::new();

@@ -1,0 +1,125 @@
+//! Serves virtual phones on a loopback port for any client, until it is stopped.
+//!
+//! While it runs it reads lines: what a phone's user could do.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use cabled::virtualdevice::contents;
+use cabled::virtualdevice::front::Front;
+use cabled::virtualdevice::{Pairing, Phone};
+use cabled::wire::io::Connect;
+use cabled_examples::phones::{self, PhoneArgs};
+use cabled_examples::table::bytes;
+use cabled_examples::{Failure, run};
+use clap::Parser;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+/// Serve virtual iPhones to any client.
+#[derive(Parser)]
+struct Args {
+    /// Where to listen; every client understands 127.0.0.1:PORT in USBMUXD_SOCKET_ADDRESS.
+    #[arg(long, default_value = "127.0.0.1:27099")]
+    listen: SocketAddr,
+    /// Also listen on a UNIX socket.
+    #[arg(long)]
+    unix: Option<PathBuf>,
+    /// The phones' iOS versions; one phone for each.
+    #[arg(long = "profile", value_name = "PROFILE", default_value = "17.7")]
+    profiles: Vec<String>,
+    #[command(flatten)]
+    phone: PhoneArgs,
+    /// Serve empty phones, to restore onto.
+    #[arg(long)]
+    empty: bool,
+    /// Show a trust dialogue that waits for the line `trust`, in place of trusting at once.
+    #[arg(long)]
+    ask: bool,
+    /// Where pair records are kept. Default: a temporary folder.
+    #[arg(long)]
+    records: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    run(serve(Args::parse()))
+}
+
+async fn serve(args: Args) -> Result<(), Failure> {
+    let temporary = tempfile::tempdir()?;
+    let front = Front::new(args.records.clone().unwrap_or_else(|| temporary.path().to_owned()));
+    let mut served = Vec::new();
+    for (name, seed) in args.profiles.iter().zip(args.phone.seed..) {
+        let recipe = args.phone.recipe().seed(seed);
+        let phone = phones::phone(phones::profile(name)?, seed, (!args.empty).then_some(&recipe))?;
+        if args.ask {
+            phone.set_pairing(Pairing::AskUser);
+        }
+        let device: Arc<dyn Connect> = Arc::new(phone.clone());
+        front.add(device).await?;
+        let used = phone.fs().total_bytes() - phone.fs().free_bytes();
+        println!(
+            "{}  iOS {}, {}, {} of contents",
+            phone.udid(),
+            phone.profile().product_version,
+            phone.name(),
+            bytes(used)
+        );
+        served.push(phone);
+    }
+    let handle = front.serve_tcp(args.listen)?;
+    let unix = args.unix.map(|path| front.serve_unix(path)).transpose()?;
+    let address = handle.addr().unwrap_or(args.listen);
+    println!("listening at {address}; point a client there:");
+    println!("  USBMUXD_SOCKET_ADDRESS={address} idevice_id -l");
+    println!("  cargo run --release --example backup -- --socket {address}");
+    println!("lines to type: day, trust, deny, lock, unlock, passcode, cancel, restart, quit");
+    act(&served).await?;
+    handle.shutdown().await;
+    if let Some(unix) = unix {
+        unix.shutdown().await;
+    }
+    Ok(())
+}
+
+/// Does what the lines say until `quit` or Ctrl-C; an end of input only ends the lines.
+async fn act(phones: &[Phone]) -> Result<(), Failure> {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut day = 0;
+    let mut open = true;
+    loop {
+        let line = tokio::select! {
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+            line = lines.next_line(), if open => line?,
+        };
+        let Some(line) = line else {
+            open = false;
+            continue;
+        };
+        for phone in phones {
+            match line.trim() {
+                "quit" => return Ok(()),
+                "day" => {
+                    let changes = contents::mutate(phone.fs(), phone.seed() + day)?;
+                    println!(
+                        "{}: {} new, {} changed, {} removed",
+                        phone.udid(),
+                        changes.added.len(),
+                        changes.edited.len(),
+                        changes.removed.len()
+                    );
+                }
+                "trust" => println!("{}: {}", phone.udid(), phone.answer_trust(true)),
+                "deny" => println!("{}: {}", phone.udid(), phone.answer_trust(false)),
+                "lock" => phone.lock(),
+                "unlock" => phone.unlock(),
+                "passcode" => println!("{}: {}", phone.udid(), phone.enter_passcode()),
+                "cancel" => phone.press_cancel(),
+                "restart" => phone.reboot(),
+                other => println!("unknown: {other}"),
+            }
+        }
+        day += 1;
+    }
+}
