@@ -49,16 +49,10 @@ impl<'a> Backup<'a> {
     ) -> Result<BackupReport, BackupError> {
         let source = options.source.as_deref();
         let run = Run::open(self.paired, folder, source, Purpose::Backup, &options.common, observer).await?;
-        if let Some(source) = source.filter(|source| *source != run.scope.target())
-            && super::run::status_of(&run.worker, source).await.is_none()
-        {
-            return Err(BackupError::NoBackup {
-                device: source.to_owned(),
-                why: "Status.plist is missing",
-            });
-        }
-        let facts = Facts::ask(self.paired).await?;
-        let encrypted = super::password::will_encrypt(self.paired).await?;
+        let (facts, encrypted) = match self.check(&run, source).await {
+            Ok(facts) => facts,
+            Err(error) => return run.abandon(error).await,
+        };
         let frame = Frame {
             lock: true,
             prepare: Prepare::InfoPlist(&facts),
@@ -81,5 +75,20 @@ impl<'a> Backup<'a> {
             encrypted,
             device_name,
         })
+    }
+
+    async fn check(&self, run: &Run<'_>, source: Option<&str>) -> Result<(Facts, bool), BackupError> {
+        if let Some(source) = source.filter(|source| *source != run.scope.target())
+            && super::run::status_of(&run.worker, source).await.is_none()
+        {
+            return Err(BackupError::NoBackup {
+                device: source.to_owned(),
+                why: "Status.plist is missing",
+            });
+        }
+        Ok((
+            Facts::ask(self.paired).await?,
+            super::password::will_encrypt(self.paired).await?,
+        ))
     }
 }

@@ -64,25 +64,12 @@ impl<'a> Restore<'a> {
             observer,
         )
         .await?;
-        let source = run.scope.source().to_owned();
-        let manifest = manifest_of(&run.worker, &source).await?;
-        let info = dictionary(&run.worker, format!("{source}/Info.plist"))
-            .await?
-            .unwrap_or_default();
-        let encrypted = manifest.opt_boolean("IsEncrypted").ok().flatten().unwrap_or(false);
-        match (&options.password, encrypted) {
-            (None, true) => return Err(BackupError::PasswordNeeded),
-            (Some(password), true) if password.expose().is_empty() => return Err(BackupError::EmptyPassword),
-            (Some(_), false) => options.password = None,
-            _ => {}
-        }
-        self.check_device(&options, &manifest, &info).await?;
-        let list = info
-            .get("Applications")
-            .filter(|list| list.as_dictionary().is_some_and(|list| !list.is_empty()));
-        let list = list.filter(|_| options.applications).cloned();
+        let checked = match self.check(&mut options, &run).await {
+            Ok(checked) => checked,
+            Err(error) => return run.abandon(error).await,
+        };
+        let Checked { encrypted, list } = checked;
         let applications = list.as_ref().and_then(Value::as_dictionary).map_or(0, Dictionary::len);
-        drop((info, manifest));
         let frame = Frame {
             lock: true,
             prepare: Prepare::Applications(list),
@@ -93,6 +80,28 @@ impl<'a> Restore<'a> {
             encrypted,
             applications,
         })
+    }
+
+    /// Everything that can be known before the device is asked.
+    async fn check(&self, options: &mut RestoreOptions, run: &Run<'_>) -> Result<Checked, BackupError> {
+        let source = run.scope.source();
+        let manifest = manifest_of(&run.worker, source).await?;
+        let info = dictionary(&run.worker, format!("{source}/Info.plist"))
+            .await?
+            .unwrap_or_default();
+        let encrypted = manifest.opt_boolean("IsEncrypted").ok().flatten().unwrap_or(false);
+        match (&options.password, encrypted) {
+            (None, true) => return Err(BackupError::PasswordNeeded),
+            (Some(password), true) if password.expose().is_empty() => return Err(BackupError::EmptyPassword),
+            (Some(_), false) => options.password = None,
+            _ => {}
+        }
+        self.check_device(options, &manifest, &info).await?;
+        let list = info
+            .get("Applications")
+            .filter(|list| list.as_dictionary().is_some_and(|list| !list.is_empty()));
+        let list = list.filter(|_| options.applications).cloned();
+        Ok(Checked { encrypted, list })
     }
 
     async fn check_device(
@@ -125,6 +134,13 @@ impl<'a> Restore<'a> {
         }
         Ok(())
     }
+}
+
+/// What the checks before a restore found out.
+struct Checked {
+    encrypted: bool,
+    /// `Applications` of Info.plist, if there are any and they are wanted.
+    list: Option<Value>,
 }
 
 /// Is the backup one that can be restored? Spec 9.2.

@@ -106,6 +106,12 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// Lets go of the folder before the request was made.
+    pub(super) async fn abandon<T>(self, error: BackupError) -> Result<T, BackupError> {
+        self.worker.close().await;
+        Err(error)
+    }
+
     /// Runs the request in its frame, and lets go of the folder.
     pub(super) async fn exchange(self, request: &Request<'_>, frame: Frame<'_>) -> Result<Outcome, BackupError> {
         let Self {
@@ -264,6 +270,7 @@ async fn drive(
         (Ok(response), _) if matches!(request, Request::Backup { .. }) => {
             engine.phase(Phase::Finishing);
             finished(engine.worker, scope).await?;
+            engine.progress.target(Some(100.0));
             Ok(response)
         }
         (result, _) => result,

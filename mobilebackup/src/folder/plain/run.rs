@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cabled_wire::path::RelativePath;
 
@@ -43,9 +43,15 @@ impl PlainRun {
         })?;
         let private = root.make_dirs(&private_path).map_err(FolderError::io("create", &at))?;
         let lock = private.lock_file("lock").map_err(FolderError::io("lock", &at))?;
-        take(&lock).map_err(|()| FolderError::Busy {
-            device: target.to_owned(),
-        })?;
+        match take(&lock) {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(FolderError::Busy {
+                    device: target.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(FolderError::io("lock", &at)(error)),
+        }
         // Whatever a run that was cut off left here has no name anywhere else.
         match private.remove_tree("tmp") {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -283,15 +289,15 @@ impl PlainRun {
     }
 }
 
-/// Locks; a run whose caller has just gone gets half a second to let go.
-fn take(lock: &File) -> Result<(), ()> {
-    for _ in 0..10 {
-        if lock.try_lock().is_ok() {
-            return Ok(());
+/// Locks; a run whose caller has just dropped it gets two seconds to let go.
+fn take(lock: &File) -> Result<(), TryLockError> {
+    for _ in 0..40 {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
+            other => return other,
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    Err(())
+    lock.try_lock()
 }
 
 impl FolderRun for PlainRun {
