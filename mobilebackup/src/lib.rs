@@ -1,57 +1,57 @@
 //! Back up and restore iPhones and iPads, and read their backups with no device.
 //!
 //! # Example
-//! Back up a phone, here a virtual one that is reached in memory, and check what was stored:
-//! ```
+//! A phone that exists only in memory is paired, backed up, and its backup read back:
+#![cfg_attr(all(feature = "live", feature = "archive"), doc = "```")]
+#![cfg_attr(not(all(feature = "live", feature = "archive")), doc = "```ignore")]
 //! use std::ops::ControlFlow;
 //! use std::sync::Arc;
 //!
 //! use cabled_lockdown::{Lockdown, PairOptions, Paired, Trust};
-//! use cabled_mobilebackup::archive::verify::VerifyOptions;
-//! use cabled_mobilebackup::archive::{Archive, Silent};
+//! use cabled_mobilebackup::archive::Archive;
 //! use cabled_mobilebackup::folder::plain::PlainFolder;
 //! use cabled_mobilebackup::live::{Backup, BackupOptions};
-//! use cabled_virtualdevice::{Phone, contents::Recipe};
+//! use cabled_virtualdevice::Phone;
 //! use cabled_wire::ids::SystemBuid;
 //!
-//! # #[tokio::main]
+//! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let phone = Phone::builder().recipe(Recipe::tiny()).build()?;
+//! let phone = Phone::builder().build()?;
 //! let mut lockdown = Lockdown::connect(Arc::new(phone.clone()), "example").await?;
-//! let mut trust = |_: Trust| ControlFlow::Continue(());
-//! let record = lockdown.pair(PairOptions::new(SystemBuid::random()), &mut trust).await?;
-//! let paired = Paired::new(Arc::new(phone.clone()), record);
+//! let options = PairOptions::new(SystemBuid::random());
+//! let record = lockdown.pair(options, &mut |_: Trust| ControlFlow::Continue(())).await?;
+//! let paired = Paired::new(Arc::new(phone), record);
 //!
 //! let root = tempfile::tempdir()?;
 //! let mut folder = PlainFolder::new(root.path());
-//! Backup::new(&paired).run(BackupOptions::default(), &mut folder, &mut ()).await?;
+//! let report = Backup::new(&paired).run(BackupOptions::default(), &mut folder, &mut ()).await?;
 //!
-//! let archive = Archive::open(folder.device_path(phone.udid().as_str()))?;
-//! assert!(archive.verify(&VerifyOptions::default(), &mut Silent)?.is_sound());
+//! let archive = Archive::open(folder.device_path(&report.outcome.target))?;
+//! let messages = archive.entry_at("HomeDomain", "Library/SMS/sms.db")?.ok_or("no messages")?;
+//! assert!(messages.size > 0);
 //! # Ok(())
 //! # }
 //! ```
-//!
 //! # How it fits together
-//! `live` is the exchange with a device: [`Backup`](live::Backup), [`Restore`](live::Restore),
-//! [`ChangePassword`](live::ChangePassword), [`Info`](live::Info), [`List`](live::List) and a few more, each made from a
-//! paired device and run with options, a folder and an [`Observer`](live::Observer), which sees progress and may stop
-//! the run. [`folder`] is what a run does to the disk: one trait whose unit is what a device asks for, and
-//! [`PlainFolder`](folder::plain::PlainFolder), the layout of iTunes and Finder. `archive` opens such a folder with no
-//! device: lists, decrypts, reads and checks it, whoever wrote it. Nothing of `archive` is used by `live`, or the other
-//! way round: the device owns the format, and a host stores what it is sent.
+//! - `live` talks to a device: [`live::Backup`], [`live::Restore`], [`live::ChangePassword`] and smaller requests. It
+//!   needs a [`cabled_lockdown::Paired`] device and a folder.
+//! - [`folder`] is where backups go: [`folder::BackupFolder`] is the seam, whose unit is the device's request;
+//!   [`folder::plain::PlainFolder`] keeps the plain iTunes/Finder layout and knows what a stopped run left behind.
+//! - `archive` reads a backup at rest, encrypted or not, and checks it; it knows of no device and needs no runtime.
+//!
+//! # What is promised
+//! Success is said only when the device said so, `Status.plist` says `finished` and everything is flushed. A file has
+//! its name only when it is whole. A run that stops while files are uploaded is undone with
+//! [`folder::plain::PlainFolder::roll_back`]; one that stops later is completed by the next run. No path that a device
+//! names leaves its own folder, through links or otherwise.
 //!
 //! # Limits
-//! iOS 10 and later with a device; backups at rest from iOS 4 on. One run per device's folder at a time. A whole backup is
-//! never held in memory: a run takes about 16 MiB however large the phone. From iOS 16.1 on a person has to enter the
-//! passcode for every backup; [`live::Notice`] says when. A password is needed for the keychain and health data, and it is
-//! the device that encrypts. Limits of each part are on its own page.
+//! A run keeps a few MiB in memory, whatever it moves; 100 000 files and 4 GB were measured at under 20 MiB for the whole
+//! process. Frames of the device are at most 256 MiB, names 4096 bytes. At most 4096 failures are named one by one.
 //!
 //! # Features
-//! - `live` (on): the exchange with a device; brings tokio, `cabled_lockdown`, `cabled_devicelink` and `cabled_afc`.
-//! - `archive` (on): the format at rest; brings the ciphers and SQLite, and no async runtime, TLS or device crate.
-//!
-//! [`folder`] is there without either.
+//! - `live` (on): the exchange with a device; brings tokio and TLS.
+//! - `archive` (on): the format at rest; brings SQLite and cryptography, no runtime.
 
 #[cfg(feature = "archive")]
 pub mod archive;
