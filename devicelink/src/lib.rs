@@ -43,3 +43,8 @@ pub mod status;
 pub mod transfer;
 
 pub use error::DeviceLinkError;
+
+/// The program in the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use cabled::usbmux::{Daemon, DaemonAddr};
-use cabled::virtualdevice::contents::{self, Recipe};
+use cabled::virtualdevice::contents::Recipe;
 use cabled::virtualdevice::front::{Front, FrontHandle};
 use cabled::virtualdevice::profile::KdfRounds;
-use cabled::virtualdevice::{Pairing, Phone, Profile};
+use cabled::virtualdevice::{Phone, Profile};
 use cabled::wire::io::Connect;
 
 use crate::Failure;
@@ -39,18 +39,16 @@ impl PhoneArgs {
     }
 }
 
-/// A phone of this generation, filled by the recipe; an empty one without. Its backup keys cost what real ones cost.
+/// A phone of this generation with the recipe's contents; fresh from the box without one. Its backup keys cost what real
+/// ones cost.
 pub fn phone(profile: Profile, seed: u64, recipe: Option<&Recipe>) -> Result<Phone, Failure> {
-    let phone = Phone::builder()
-        .profile(profile.with_kdf_rounds(KdfRounds::REAL))
-        .seed(seed)
-        .pairing(Pairing::AutoTrust)
-        .capacity(1 << 40)
-        .build()?;
-    if let Some(recipe) = recipe {
-        contents::fill(phone.fs(), recipe)?;
-    }
-    Ok(phone)
+    let profile = profile.with_kdf_rounds(KdfRounds::REAL);
+    let builder = Phone::builder().profile(profile).seed(seed).capacity(1 << 40);
+    let builder = match recipe {
+        Some(recipe) => builder.recipe(recipe.clone()),
+        None => builder.empty(),
+    };
+    Ok(builder.build()?)
 }
 
 /// Phones behind a daemon of ours on a loopback port, as any other program sees them.

@@ -47,7 +47,8 @@ impl std::fmt::Display for Table {
         for (number, row) in self.rows.iter().enumerate() {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
-                let right = number > 0 && cell.starts_with(|c: char| c.is_ascii_digit());
+                // A number, or one with a unit behind it.
+                let right = number > 0 && cell.starts_with(|c: char| c.is_ascii_digit()) && cell.split(' ').count() < 3;
                 if right {
                     line.push_str(&format!("{cell:>width$}  "));
                 } else {

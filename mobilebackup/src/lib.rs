@@ -58,3 +58,8 @@ pub mod archive;
 pub mod folder;
 #[cfg(feature = "live")]
 pub mod live;
+
+/// The program in the README, compiled and run.
+#[cfg(all(doctest, feature = "live"))]
+#[doc = include_str!("../README.md")]
+mod readme {}

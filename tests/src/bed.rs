@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cabled::usbmux::{Daemon, DaemonAddr};
-use cabled::virtualdevice::contents::{self, Recipe};
+use cabled::virtualdevice::contents::Recipe;
 use cabled::virtualdevice::front::{Front, FrontHandle};
 use cabled::virtualdevice::fs::{self, Digest};
 use cabled::virtualdevice::{Phone, Profile};
@@ -98,13 +98,14 @@ impl Bed {
     }
 }
 
-/// A phone made for tests: quick keys, a seed, and contents if a recipe is given.
+/// A phone made for tests: quick keys, a seed, and the recipe's contents; fresh from the box without one.
 pub fn phone(profile: Profile, seed: u64, recipe: Option<&Recipe>) -> Result<Phone, String> {
-    let phone = Phone::builder().profile(profile).seed(seed).build().map_err(text)?;
-    if let Some(recipe) = recipe {
-        contents::fill(phone.fs(), &recipe.clone().seed(seed)).map_err(text)?;
-    }
-    Ok(phone)
+    let builder = Phone::builder().profile(profile).seed(seed);
+    let builder = match recipe {
+        Some(recipe) => builder.recipe(recipe.clone()),
+        None => builder.empty(),
+    };
+    builder.build().map_err(text)
 }
 
 /// What the phone holds, hashed.

@@ -10,3 +10,20 @@ pub type Outcome = Result<(), String>;
 pub fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
+
+/// The programs of `docs/guide`, compiled and run.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../docs/guide/pair.md")]
+    mod pair {}
+    #[doc = include_str!("../../docs/guide/backup.md")]
+    mod backup {}
+    #[doc = include_str!("../../docs/guide/restore.md")]
+    mod restore {}
+    #[doc = include_str!("../../docs/guide/read-a-backup.md")]
+    mod read_a_backup {}
+    #[doc = include_str!("../../docs/guide/files.md")]
+    mod files {}
+    #[doc = include_str!("../../docs/guide/virtual-phone.md")]
+    mod virtual_phone {}
+}
