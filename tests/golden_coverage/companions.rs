@@ -52,22 +52,40 @@ impl Service {
 
 #[test]
 fn every_notification_proxy_message_has_a_vector() {
-    let service = Service::of(notification_proxy::SERVICE, "lockdown/src/services/notification_proxy/msg.rs", "np-");
-    service.coverage::<notification_proxy::Command>("Command", Side::Host, &[]).check();
-    service.coverage::<notification_proxy::Event>("Event", Side::Device, &["ProxyDeath", "Relay"]).check();
+    let service = Service::of(
+        notification_proxy::SERVICE,
+        "lockdown/src/services/notification_proxy/msg.rs",
+        "np-",
+    );
+    service
+        .coverage::<notification_proxy::Command>("Command", Side::Host, &[])
+        .check();
+    service
+        .coverage::<notification_proxy::Event>("Event", Side::Device, &["ProxyDeath", "Relay"])
+        .check();
 }
 
 #[test]
 fn every_installation_proxy_message_has_a_vector() {
-    let service = Service::of(installation_proxy::SERVICE, "lockdown/src/services/installation_proxy/msg.rs", "");
-    service.coverage::<installation_proxy::Command>("Command", Side::Host, &[]).check();
-    service.coverage::<installation_proxy::Reply>("Reply", Side::Device, &["Browsing", "Complete", "Failed", "Progress"]).check();
+    let service = Service::of(
+        installation_proxy::SERVICE,
+        "lockdown/src/services/installation_proxy/msg.rs",
+        "",
+    );
+    service
+        .coverage::<installation_proxy::Command>("Command", Side::Host, &[])
+        .check();
+    service
+        .coverage::<installation_proxy::Reply>("Reply", Side::Device, &["Browsing", "Complete", "Failed", "Progress"])
+        .check();
 }
 
 #[test]
 fn every_springboard_message_has_a_vector() {
     let service = Service::of(springboard::SERVICE, "lockdown/src/services/springboard/msg.rs", "");
-    service.coverage::<springboard::Command>("Command", Side::Host, &[]).check();
+    service
+        .coverage::<springboard::Command>("Command", Side::Host, &[])
+        .check();
     Coverage {
         absent: &[(
             "Failed",
@@ -81,27 +99,49 @@ fn every_springboard_message_has_a_vector() {
 #[test]
 fn every_diagnostics_message_has_a_vector() {
     let service = Service::of(diagnostics::SERVICE, "lockdown/src/services/diagnostics/msg.rs", "");
-    service.coverage::<diagnostics::Request>("Request", Side::Host, &[]).check();
-    service.coverage::<diagnostics::Reply>("Reply", Side::Device, &["Reply"]).check();
+    service
+        .coverage::<diagnostics::Request>("Request", Side::Host, &[])
+        .check();
+    service
+        .coverage::<diagnostics::Reply>("Reply", Side::Device, &["Reply"])
+        .check();
 }
 
 #[test]
 fn every_heartbeat_message_has_a_vector() {
-    let service = Service::of(heartbeat::SERVICE, "lockdown/src/services/heartbeat/msg.rs", "heartbeat-");
-    service.coverage::<heartbeat::Beat>("Beat", Side::Device, &["Marco", "SleepyTime"]).check();
+    let service = Service::of(
+        heartbeat::SERVICE,
+        "lockdown/src/services/heartbeat/msg.rs",
+        "heartbeat-",
+    );
+    service
+        .coverage::<heartbeat::Beat>("Beat", Side::Device, &["Marco", "SleepyTime"])
+        .check();
     service.coverage::<heartbeat::Polo>("Polo", Side::Host, &[]).check();
 }
 
 #[test]
 fn every_house_arrest_message_has_a_vector() {
-    let service = Service::of(house_arrest::SERVICE, "lockdown/src/services/house_arrest/msg.rs", "ha-");
-    service.coverage::<house_arrest::Command>("Command", Side::Host, &[]).check();
-    service.coverage::<house_arrest::Reply>("Reply", Side::Device, &["Complete", "Failed"]).check();
+    let service = Service::of(
+        house_arrest::SERVICE,
+        "lockdown/src/services/house_arrest/msg.rs",
+        "ha-",
+    );
+    service
+        .coverage::<house_arrest::Command>("Command", Side::Host, &[])
+        .check();
+    service
+        .coverage::<house_arrest::Reply>("Reply", Side::Device, &["Complete", "Failed"])
+        .check();
 }
 
 #[test]
 fn every_assertion_message_has_a_vector() {
     let service = Service::of(assertion::SERVICE, "lockdown/src/services/assertion/msg.rs", "");
-    service.coverage::<assertion::Command>("Command", Side::Host, &[]).check();
-    service.coverage::<assertion::Reply>("Reply", Side::Device, &["Created", "Failed"]).check();
+    service
+        .coverage::<assertion::Command>("Command", Side::Host, &[])
+        .check();
+    service
+        .coverage::<assertion::Reply>("Reply", Side::Device, &["Created", "Failed"])
+        .check();
 }
