@@ -10,6 +10,7 @@ use cabled_devicelink::msg::{Detail, Message, Naming, PLACEHOLDER, Status};
 use cabled_devicelink::status::{FileType, read_listing};
 use cabled_devicelink::transfer;
 use cabled_lockdown::services::notification_proxy::names;
+use cabled_wire::frame;
 use cabled_wire::plist::{Dictionary, Value};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -573,6 +574,53 @@ async fn a_cancelled_run_gives_up_on_a_silent_device_after_ten_seconds() {
         "{waited:?}"
     );
     drop(bench.device);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_run_gives_up_on_a_device_that_never_stops_asking() {
+    let mut host = Host::new(Purpose::Backup);
+    host.observer.break_call = Some(5);
+    let mut bench = bench(host).await;
+    let before = tokio::time::Instant::now();
+    while before.elapsed() < Duration::from_secs(60) && !bench.host.is_finished() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let frame = frame::encode(&Message::GetFreeDiskSpace.encode()).unwrap();
+        if bench.device.try_raw(&frame).await.is_err() || bench.device.try_receive().await.is_none() {
+            break;
+        }
+    }
+    let waited = before.elapsed();
+    assert!(
+        waited > Duration::from_secs(9) && waited < Duration::from_secs(14),
+        "{waited:?}"
+    );
+    assert!(matches!(bench.host.await.unwrap(), Err(BackupError::Cancelled)));
+}
+
+#[tokio::test]
+async fn a_failed_move_that_the_device_overlooks_is_no_success() {
+    let mut bench = backup().await;
+    bench
+        .device
+        .upload(&[file(&u("Snapshot/x"), b"x"), file(&u("taken"), b"")])
+        .await;
+    let status = bench
+        .device
+        .ask(Message::MoveItems {
+            items: vec![(u("Snapshot/x"), u("taken/x"))],
+            options: options(),
+            progress: None,
+            naming: Naming::Items,
+        })
+        .await;
+    assert!(!status.is_ok());
+    bench.device.respond(0, None).await;
+    bench.device.goodbye().await;
+    let error = bench.host.await.unwrap().unwrap_err();
+    assert!(
+        matches!(&error, BackupError::Incomplete { count: 1, first } if *first == u("taken/x")),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
