@@ -6,27 +6,24 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use cabled_devicelink::msg::{Detail, Message, Status};
-use cabled_devicelink::status::{self, FileFailure, FileType, ListedEntry};
+use cabled_devicelink::status::{self, FileType, ListedEntry};
 use cabled_devicelink::transfer;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::BackupError;
 use super::incoming::{Incoming, Received};
+use super::outgoing::Outgoing;
 use super::progress::Notice;
-use crate::folder::{
-    Access, BackupFolder, CommitPoint, EntryKind, FolderError, FolderErrorKind, FolderRun, Scope, ScopedPath,
-};
+use crate::folder::{Access, BackupFolder, CommitPoint, EntryKind, FolderError, FolderErrorKind, FolderRun, Scope};
 
 /// Operations in flight. Each holds at most what one read from the device brought.
 const QUEUE: usize = 8;
-/// Encoded pieces of a download in flight, each a little over [`PIECE`] bytes.
+/// Encoded pieces of a download in flight, each a little over a quarter of a megabyte.
 const PIECES: usize = 2;
-/// How much of a download is encoded before it is handed over.
-const PIECE: usize = 8 * transfer::DATA_LEN;
 /// Paths that are named in one multi-status answer, and failures kept in a report.
 pub(super) const MAX_FAILURES: usize = 4096;
 
@@ -219,7 +216,8 @@ impl Thread {
                     exact_codes,
                     done,
                 } => {
-                    drop(done.send(self.send(&paths, &pieces, &stop, exact_codes)));
+                    let mut outgoing = Outgoing::new(&pieces, &stop, exact_codes);
+                    drop(done.send(outgoing.send(&paths, self.run.as_mut(), &self.scope)));
                 }
                 Op::Answer { message, answer } => drop(answer.send(self.answer(message))),
                 Op::Read { path, limit, data } => drop(data.send(self.read(&path, limit))),
@@ -357,127 +355,6 @@ impl Thread {
         let mut upload = self.run.upload(&path)?;
         upload.write(data)?;
         upload.finish()
-    }
-
-    fn send(&mut self, paths: &[String], pieces: &mpsc::Sender<Piece>, stop: &AtomicBool, exact_codes: bool) -> Answer {
-        let mut outgoing = Outgoing {
-            pieces,
-            stop,
-            exact_codes,
-            out: BytesMut::new(),
-            data: 0,
-            files: 0,
-            block: Vec::new(),
-        };
-        let (mut failures, mut notices) = (Vec::new(), Vec::new());
-        for path in paths {
-            if stop.load(Ordering::Relaxed) {
-                break;
-            }
-            let mut fail = |error: &FolderError| {
-                if failures.len() < MAX_FAILURES {
-                    failures.push(FileFailure {
-                        path: path.clone(),
-                        code: code(error),
-                        text: error.reason(),
-                    });
-                    // Missing files are an everyday answer, above all at the start of a first backup.
-                    if error.kind() != FolderErrorKind::NotFound {
-                        notices.push(notice("DLMessageDownloadFiles", error));
-                    }
-                }
-            };
-            // A name that cannot travel would end the batch: only the status can speak of it.
-            if transfer::put_name(&mut outgoing.out, path).is_err() {
-                fail(&FolderError::Refused {
-                    path: String::new(),
-                    why: "a file name is empty or too long",
-                });
-                continue;
-            }
-            let opened = self.scope.admit(path, Access::Read).and_then(|path| {
-                let file = self.run.download(&path)?;
-                Ok((path, file))
-            });
-            let sent = opened.and_then(|(path, mut file)| outgoing.file(&path, file.as_mut()));
-            if let Err(error) = sent {
-                outgoing.failure(&error);
-                fail(&error);
-            }
-        }
-        outgoing.flush(0);
-        let status = if stop.load(Ordering::Relaxed) {
-            Status::failed(status::OTHER, "Cancelled")
-        } else {
-            Status::of_files(failures)
-        };
-        Answer { status, notices }
-    }
-}
-
-/// Encodes files into pieces of a size that is worth a task switch.
-struct Outgoing<'a> {
-    pieces: &'a mpsc::Sender<Piece>,
-    stop: &'a AtomicBool,
-    exact_codes: bool,
-    out: BytesMut,
-    data: u64,
-    files: u64,
-    block: Vec<u8>,
-}
-
-impl Outgoing<'_> {
-    /// Sends blocks of what was really read, whatever the file's size was said to be: it may shrink or grow meanwhile.
-    fn file(&mut self, path: &ScopedPath, file: &mut dyn Read) -> Result<(), FolderError> {
-        loop {
-            self.block.clear();
-            let limit = u64::try_from(transfer::DATA_LEN).unwrap_or(u64::MAX);
-            let read = Read::take(&mut *file, limit).read_to_end(&mut self.block);
-            let read = read.map_err(FolderError::io("read", path.as_str()))?;
-            if read == 0 {
-                self.out.put_slice(&transfer::END_OK);
-                self.files = self.files.saturating_add(1);
-                self.flush(PIECE);
-                return Ok(());
-            }
-            transfer::put_data(&mut self.out, &self.block);
-            self.data = self.data.saturating_add(u64::try_from(read).unwrap_or(0));
-            self.flush(PIECE);
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(FolderError::Refused {
-                    path: path.to_string(),
-                    why: "the run was cancelled",
-                });
-            }
-        }
-    }
-
-    fn failure(&mut self, error: &FolderError) {
-        let exact = u8::try_from(code(error).unsigned_abs()).unwrap_or(transfer::CODE_NO_ENTRY);
-        let byte = if self.exact_codes {
-            exact
-        } else {
-            transfer::CODE_NO_ENTRY
-        };
-        transfer::put_failure(&mut self.out, byte, &error.reason());
-        self.flush(PIECE);
-    }
-
-    /// Hands over what is encoded, once it is more than `above` bytes.
-    fn flush(&mut self, above: usize) {
-        if self.out.len() <= above {
-            return;
-        }
-        let piece = Piece {
-            encoded: self.out.split().freeze(),
-            data: self.data,
-            files: self.files,
-        };
-        (self.data, self.files) = (0, 0);
-        if self.pieces.blocking_send(piece).is_err() {
-            // Nobody takes the rest: the link is gone.
-            self.stop.store(true, Ordering::Relaxed);
-        }
     }
 }
 
