@@ -58,6 +58,8 @@ pub(super) enum Op {
         data: Bytes,
         done: oneshot::Sender<Result<(), FolderError>>,
     },
+    /// Was the backup's Status.plist written in this run?
+    StatusWritten(oneshot::Sender<bool>),
     /// The end of a successful run: flush, and tell what is missing.
     Finish(oneshot::Sender<Result<Option<(u64, String)>, FolderError>>),
 }
@@ -163,6 +165,10 @@ impl Worker {
         Ok(self.ask(|done| Op::Write { path, data, done }).await??)
     }
 
+    pub(super) async fn status_written(&self) -> Result<bool, BackupError> {
+        self.ask(Op::StatusWritten).await
+    }
+
     pub(super) async fn finish(&self) -> Result<(), BackupError> {
         match self.ask(Op::Finish).await?? {
             Some((count, first)) => Err(BackupError::Incomplete { count, first }),
@@ -216,6 +222,7 @@ impl Thread {
                 Op::Answer { message, answer } => drop(answer.send(self.answer(message))),
                 Op::Read { path, limit, data } => drop(data.send(self.read(&path, limit))),
                 Op::Write { path, data, done } => drop(done.send(self.write(&path, &data))),
+                Op::StatusWritten(answer) => drop(answer.send(self.incoming.status_written)),
                 Op::Finish(done) => {
                     let outstanding = self.incoming.outstanding();
                     let flushed = if outstanding.is_none() {
@@ -277,16 +284,32 @@ impl Thread {
 
     fn moves(&mut self, items: &[(String, String)]) -> Result<Status, FolderError> {
         if !self.moved {
-            self.run.commit(CommitPoint::BeforeMoves)?;
+            self.flush(CommitPoint::BeforeMoves)?;
             self.moved = true;
         }
         for (from, to) in items {
             let from = self.scope.admit(from, Access::Remove)?;
             let to = self.scope.admit(to, Access::Write)?;
-            self.run.rename(&from, &to)?;
+            if let Err(error) = self.run.rename(&from, &to) {
+                // A missing source is the device's own affair; some hosts pass over it.
+                if error.kind() != FolderErrorKind::NotFound {
+                    self.incoming.lost(to.as_str());
+                }
+                return Err(error);
+            }
+            self.incoming.placed(&self.scope, &to);
         }
-        self.run.commit(CommitPoint::Arranged)?;
+        self.flush(CommitPoint::Arranged)?;
         Ok(Status::ok())
+    }
+
+    /// Flushes. A failure is told by the system once and is not to be forgotten, even if the device overlooks it.
+    fn flush(&mut self, point: CommitPoint) -> Result<(), FolderError> {
+        let flushed = self.run.commit(point);
+        if flushed.is_err() {
+            self.incoming.lost("what was received");
+        }
+        flushed
     }
 
     /// Tries all and reports the last failure (spec 4.8).
@@ -304,7 +327,7 @@ impl Thread {
                 notices.push(notice("DLMessageRemoveItems", &earlier));
             }
         }
-        self.run.commit(CommitPoint::Arranged)?;
+        self.flush(CommitPoint::Arranged)?;
         result
     }
 
@@ -313,7 +336,7 @@ impl Thread {
         let to = self.scope.admit(to, Access::CopyTo)?;
         self.run.copy(&from, &to)?;
         self.scope.adopt(&to);
-        self.run.commit(CommitPoint::Arranged)?;
+        self.flush(CommitPoint::Arranged)?;
         Ok(Status::ok())
     }
 

@@ -8,6 +8,7 @@ use cabled_devicelink::machine::Phase as LinkPhase;
 use cabled_devicelink::msg::{Message, Naming, Status};
 use cabled_devicelink::transfer;
 use cabled_lockdown::services::notification_proxy::names;
+use cabled_wire::frame;
 
 use super::device::{File, file, pair};
 use super::scripted::{backup, bench, options, u};
@@ -199,4 +200,25 @@ async fn a_cancelled_download_ends_at_a_block_and_skips_the_rest() {
         bench.host.await.unwrap().is_ok(),
         "a device that was done before it heard of it has succeeded"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_run_gives_up_on_a_device_that_never_stops_asking() {
+    let mut host = Host::new(Purpose::Backup);
+    host.observer.break_call = Some(5);
+    let mut bench = bench(host).await;
+    let before = tokio::time::Instant::now();
+    while before.elapsed() < Duration::from_secs(60) && !bench.host.is_finished() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let frame = frame::encode(&Message::GetFreeDiskSpace.encode()).unwrap();
+        if bench.device.try_raw(&frame).await.is_err() || bench.device.try_receive().await.is_none() {
+            break;
+        }
+    }
+    let waited = before.elapsed();
+    assert!(
+        waited > Duration::from_secs(9) && waited < Duration::from_secs(14),
+        "{waited:?}"
+    );
+    assert!(matches!(bench.host.await.unwrap(), Err(BackupError::Cancelled)));
 }

@@ -493,3 +493,29 @@ async fn progress_shows_raw_and_never_falling_percent() {
             .any(|progress| progress.percent_raw == Some(65.0) && progress.percent == 85.0)
     );
 }
+
+#[tokio::test]
+async fn a_failed_move_that_the_device_overlooks_is_no_success() {
+    let mut bench = backup().await;
+    bench
+        .device
+        .upload(&[file(&u("Snapshot/x"), b"x"), file(&u("taken"), b"")])
+        .await;
+    let status = bench
+        .device
+        .ask(Message::MoveItems {
+            items: vec![(u("Snapshot/x"), u("taken/x"))],
+            options: options(),
+            progress: None,
+            naming: Naming::Items,
+        })
+        .await;
+    assert!(!status.is_ok());
+    bench.device.respond(0, None).await;
+    bench.device.goodbye().await;
+    let error = bench.host.await.unwrap().unwrap_err();
+    assert!(
+        matches!(&error, BackupError::Incomplete { count: 1, first } if *first == u("taken/x")),
+        "{error:?}"
+    );
+}
