@@ -58,3 +58,8 @@ pub use file::File;
 pub use metadata::{DeviceInfo, FileKind, Metadata};
 pub use options::AfcOptions;
 pub use sync_lock::{SyncLock, SyncLockError, SyncLockFile, SyncLockOptions};
+
+/// The program in the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -13,6 +13,7 @@ use crate::msg::{OpenMode, Status};
 impl Afc {
     /// Writes a whole file: under a temporary name in the same folder, which is then renamed, so that the old content
     /// or the new one is there at any time. If the future is dropped, the temporary file (`.cabled-….part`) may stay.
+    /// On a device whose rename replaces nothing the old content is, for a moment, only under such a name.
     ///
     /// # Errors
     /// [`AfcError::Refused`] by any of the steps; the temporary file is then removed again.
@@ -74,15 +75,22 @@ impl Afc {
     }
 
     /// Renames over an existing file. No device test covers that a device does so by itself (afc 3), so a refusal
-    /// because of the existing file is taken at its word.
+    /// because of the existing file is taken at its word: that one then waits under another name until it is replaced.
     async fn replace(&self, from: &str, to: &str) -> Result<(), AfcError> {
         match self.rename(from, to).await {
             Err(AfcError::Refused {
                 status: Status::ObjectExists,
                 ..
             }) if self.metadata(to).await?.is_file() => {
-                self.remove(to).await?;
-                self.rename(from, to).await
+                let aside = temporary_beside(to);
+                self.rename(to, &aside).await?;
+                let placed = self.rename(from, to).await;
+                // What cannot be put back or removed now stays beside it; the first error is the one to tell.
+                let _ = match placed {
+                    Ok(()) => self.remove(&aside).await,
+                    Err(_) => self.rename(&aside, to).await,
+                };
+                placed
             }
             done => done,
         }

@@ -30,6 +30,17 @@ async fn request(device: &mut DuplexStream) -> (u64, Packet) {
     Packet::decode(&bytes.into(), 1 << 30).unwrap()
 }
 
+async fn request_or_end(device: &mut DuplexStream) -> Option<(u64, Packet)> {
+    let mut first = [0];
+    device.read_exact(&mut first).await.ok()?;
+    let mut bytes = vec![first[0]; Header::LEN];
+    device.read_exact(&mut bytes[1..]).await.unwrap();
+    let header = Header::decode(bytes.first_chunk().unwrap(), 1 << 30).unwrap();
+    bytes.resize(Header::LEN + usize::try_from(header.body_len()).unwrap(), 0);
+    device.read_exact(&mut bytes[Header::LEN..]).await.unwrap();
+    Some(Packet::decode(&bytes.into(), 1 << 30).unwrap())
+}
+
 async fn say(device: &mut DuplexStream, packet_num: u64, packet: &Packet) {
     device.write_all(&packet.encode(packet_num)).await.unwrap();
 }
@@ -458,4 +469,77 @@ async fn file_data_comes_in_requests_of_the_chosen_size() {
     let mut file = afc.open("/x", OpenMode::Read).await.unwrap();
     assert!(file.read().await.unwrap().is_empty(), "some say the end by code");
     device.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_is_not_lost_when_its_replacement_cannot_take_its_place() {
+    let (afc, mut device) = pair();
+    let device = tokio::spawn(async move {
+        // A device whose rename replaces nothing, and fails once more later.
+        let mut files = std::collections::BTreeMap::from([("/a".to_owned(), "old")]);
+        let mut onto_a = 0;
+        while let Some((number, packet)) = request_or_end(&mut device).await {
+            let text = |path: &cabled_afc::msg::WirePath| path.to_string();
+            let answer = match &packet {
+                Packet::FileOpen { path, .. } => {
+                    files.insert(text(path), "new");
+                    Packet::FileOpenResult {
+                        handle: FileHandle::new(1),
+                    }
+                }
+                Packet::FileInfo { .. } => Packet::Data(Bytes::from_static(b"st_ifmt\0S_IFREG\0")),
+                Packet::RenamePath { from, to } => {
+                    let (from, to) = (text(from), text(to));
+                    onto_a += usize::from(to == "/a");
+                    if files.contains_key(&to) {
+                        Packet::Status(Status::ObjectExists)
+                    } else if to == "/a" && onto_a == 2 {
+                        Packet::Status(Status::IoError)
+                    } else {
+                        let content = files.remove(&from).unwrap();
+                        files.insert(to, content);
+                        Packet::Status(Status::Success)
+                    }
+                }
+                Packet::RemovePath { path } => {
+                    files.remove(&text(path));
+                    Packet::Status(Status::Success)
+                }
+                _ => Packet::Status(Status::Success),
+            };
+            say(&mut device, number, &answer).await;
+        }
+        files
+    });
+    let error = afc.write_file("/a", &b"new"[..]).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            AfcError::Refused {
+                status: Status::IoError,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    drop(afc);
+    let left: Vec<_> = device.await.unwrap().into_iter().collect();
+    assert_eq!(left, [("/a".to_owned(), "old")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_client_lets_go_of_a_device_that_takes_nothing() {
+    let (ours, mut device) = tokio::io::duplex(64);
+    let afc = Afc::new(Box::new(ours));
+    let asked = tokio::spawn({
+        let afc = afc.clone();
+        async move { afc.write_file("/a", vec![0; 1000]).await }
+    });
+    assert!(matches!(asked.await.unwrap(), Err(AfcError::TimedOut { .. })));
+    drop(afc);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    // What fitted into the pipe, and then its end: nobody holds the other side any more.
+    let mut left = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(1), device.read_to_end(&mut left)).await;
+    assert!(read.is_ok() && left.len() <= 64, "{} bytes", left.len());
 }

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use cabled_wire::io::BoxStream;
 use cabled_wire::plist::Dictionary;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use crate::DeviceLinkError;
 use crate::machine::{Event, Exchange, ExchangeOptions, Hello, Phase};
@@ -25,6 +25,11 @@ pub struct Connection {
     hello: Option<Hello>,
     write_deadline: std::time::Duration,
     unsent: Bytes,
+    /// Since when the device has taken nothing of what is queued. Outlives a dropped future: many short waits are one
+    /// long one.
+    stalled_since: Option<tokio::time::Instant>,
+    /// Was something written that may still lie in a buffer of the stream?
+    unflushed: bool,
     inbox: BytesMut,
 }
 
@@ -54,6 +59,8 @@ impl Connection {
             hello: None,
             write_deadline,
             unsent,
+            stalled_since: None,
+            unflushed: false,
             inbox,
         };
         match connection.next().await? {
@@ -145,29 +152,37 @@ impl Connection {
     /// [`DeviceLinkError::Io`]; [`DeviceLinkError::TimedOut`] when the device takes nothing for too long.
     pub async fn flush(&mut self) -> Result<(), DeviceLinkError> {
         let phase = self.exchange.phase();
-        let mut wrote = false;
         loop {
+            let give_up = self.write_until();
             if !self.unsent.has_remaining() {
                 match self.exchange.poll_transmit() {
                     Some(bytes) => self.unsent = bytes,
-                    None if wrote => break,
-                    None => return Ok(()),
+                    None if self.unflushed => break,
+                    None => {
+                        self.stalled_since = None;
+                        return Ok(());
+                    }
                 }
             }
-            wrote = true;
-            while self.unsent.has_remaining() {
-                let write = timeout(self.write_deadline, self.stream.write_buf(&mut self.unsent)).await;
-                match write.map_err(|_| self.too_slow(phase))? {
-                    Ok(0) => return Err(DeviceLinkError::Closed { phase }),
-                    Ok(_) => {}
-                    Err(source) => return Err(DeviceLinkError::Io { phase, source }),
-                }
+            self.unflushed = true;
+            let write = timeout_at(give_up, self.stream.write_buf(&mut self.unsent)).await;
+            match write.map_err(|_| self.too_slow(phase))? {
+                Ok(0) => return Err(DeviceLinkError::Closed { phase }),
+                Ok(_) => self.stalled_since = None,
+                Err(source) => return Err(DeviceLinkError::Io { phase, source }),
             }
         }
-        let flush = timeout(self.write_deadline, self.stream.flush()).await;
+        let flush = timeout_at(self.write_until(), self.stream.flush()).await;
         flush
             .map_err(|_| self.too_slow(phase))?
-            .map_err(|source| DeviceLinkError::Io { phase, source })
+            .map_err(|source| DeviceLinkError::Io { phase, source })?;
+        (self.unflushed, self.stalled_since) = (false, None);
+        Ok(())
+    }
+
+    fn write_until(&mut self) -> tokio::time::Instant {
+        let since = *self.stalled_since.get_or_insert_with(tokio::time::Instant::now);
+        since.checked_add(self.write_deadline).unwrap_or(since)
     }
 
     /// Says goodbye and closes the stream. `None` is the placeholder of a normal end. A device that is gone already is

@@ -89,3 +89,8 @@ pub use pairing::{PairObserver, PairOptions, Trust};
 pub use rsd::rsd_checkin;
 pub use session::Session;
 pub use tls::TlsError;
+
+/// The program in the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -14,6 +14,7 @@ mod incoming;
 mod info_plist;
 mod models;
 mod options;
+mod outgoing;
 mod password;
 mod progress;
 mod request;

@@ -201,7 +201,8 @@ fn a_restore_copies_whole_trees_beside_the_source_but_never_into_what_is_there()
         b"data"
     );
     run.copy(&source, &copy).unwrap();
-    let inside = bench.scope.admit(&format!("{U}/inside"), Access::Write).unwrap();
+    let inside = Scope::new(U, U, Purpose::Backup).unwrap();
+    let inside = inside.admit(&format!("{U}/inside"), Access::Write).unwrap();
     assert_eq!(run.copy(&source, &inside).unwrap_err().kind(), FolderErrorKind::Refused);
     assert!(names(&archived).is_empty());
 }
@@ -312,6 +313,121 @@ fn nothing_is_rolled_back_once_files_were_moved() {
     };
     assert_eq!(bench.folder().recovery(U).unwrap(), interrupted);
     assert!(!bench.folder().roll_back(U).unwrap());
+}
+
+/// A folder with a finished backup whose next run was cut off while it was uploading.
+fn cut_while_uploading(bench: &Bench) {
+    for state in ["finished", "uploading"] {
+        let mut run = bench.run();
+        if state == "finished" {
+            bench.put(run.as_mut(), "Manifest.plist", b"m");
+            bench.put(run.as_mut(), "ab/x", b"old");
+        }
+        bench.put(run.as_mut(), "Status.plist", &status(state));
+    }
+}
+
+fn cannot_be_had_back(bench: &Bench) {
+    let interrupted = Recovery::Interrupted {
+        state: Some(SnapshotState::Uploading),
+        roll_back: false,
+    };
+    assert_eq!(bench.folder().recovery(U).unwrap(), interrupted);
+    assert!(!bench.folder().roll_back(U).unwrap());
+}
+
+#[test]
+fn the_status_of_a_folder_that_was_taken_away_is_not_put_into_a_new_one() {
+    let bench = Bench::new(Purpose::Backup);
+    cut_while_uploading(&bench);
+    fs::remove_dir_all(bench.device()).unwrap();
+    let mut run = bench.run();
+    bench.put(run.as_mut(), "Status.plist", &status("uploading"));
+    drop(run);
+    cannot_be_had_back(&bench);
+}
+
+#[test]
+fn the_status_of_a_backup_that_was_moved_aside_is_not_put_back() {
+    let bench = Bench::new(Purpose::Backup);
+    cut_while_uploading(&bench);
+    // Another tool begins anew and fails: an empty manifest, and a status that lies.
+    fs::write(bench.device().join("Manifest.plist"), "").unwrap();
+    fs::write(bench.device().join("Status.plist"), status("finished")).unwrap();
+    let mut run = bench.run();
+    bench.put(run.as_mut(), "Status.plist", &status("uploading"));
+    drop(run);
+    cannot_be_had_back(&bench);
+}
+
+#[test]
+fn a_backup_that_was_changed_before_its_status_said_so_cannot_be_rolled_back() {
+    type Change = fn(&Bench, &mut dyn FolderRun);
+    let changes: [(&str, Change); 4] = [
+        ("replaced by a move", |bench, run| {
+            bench.put(run, "Snapshot/ab/x", b"new");
+            let (from, to) = (
+                bench.at("Snapshot/ab/x", Access::Remove),
+                bench.at("ab/x", Access::Write),
+            );
+            run.rename(&from, &to).unwrap();
+        }),
+        ("moved away", |bench, run| {
+            let (from, to) = (bench.at("ab/x", Access::Remove), bench.at("Snapshot/x", Access::Write));
+            run.rename(&from, &to).unwrap();
+        }),
+        ("removed", |bench, run| {
+            run.remove(&bench.at("ab", Access::Remove)).unwrap()
+        }),
+        ("uploaded anew", |bench, run| bench.put(run, "Manifest.plist", b"other")),
+    ];
+    for (what, change) in changes {
+        let bench = Bench::new(Purpose::Backup);
+        cut_while_uploading(&bench);
+        let mut run = bench.run();
+        // What lies beside the old backup, and what is new, does it no harm.
+        bench.put(run.as_mut(), "Snapshot/ab/y", b"y");
+        bench.put(run.as_mut(), "cd/z", b"z");
+        bench.put(run.as_mut(), "Info.plist", b"info");
+        run.remove(&bench.at("Snapshot", Access::Remove)).unwrap();
+        run.remove(&bench.at("ab/none", Access::Remove)).unwrap();
+        drop(run);
+        let before = bench.folder().recovery(U).unwrap();
+        assert!(
+            matches!(before, Recovery::Interrupted { roll_back: true, .. }),
+            "{what}: {before:?}"
+        );
+        change(&bench, bench.run().as_mut());
+        cannot_be_had_back(&bench);
+    }
+}
+
+#[test]
+fn a_copy_takes_a_names_place_only_when_it_is_whole() {
+    let bench = Bench::new(Purpose::Backup);
+    let mut run = bench.run();
+    let (old, new) = (vec![1_u8; 1 << 20], vec![2_u8; 64 << 20]);
+    bench.put(run.as_mut(), "old", &old);
+    bench.put(run.as_mut(), "new", &new);
+    let at = bench.device().join("old");
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let sizes = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut sizes = std::collections::BTreeSet::new();
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                sizes.insert(fs::metadata(&at).map(|meta| meta.len()).ok());
+            }
+            sizes
+        });
+        let copied = run.copy(&bench.at("new", Access::Read), &bench.at("old", Access::CopyTo));
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        copied.unwrap();
+        watch.join().unwrap()
+    });
+    let allowed = [Some(1 << 20), Some(64 << 20)];
+    assert!(sizes.iter().all(|size| allowed.contains(size)), "{sizes:?}");
+    assert_eq!(fs::read(&at).unwrap(), new);
+    assert_eq!(names(&bench.device()), ["new", "old"]);
 }
 
 #[test]

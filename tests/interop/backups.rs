@@ -341,11 +341,7 @@ fn restored(maker: &dyn Client, restorer: &dyn Client) -> Outcome {
         maker.back_up(&bed, &phone, &dir, false)?;
         compared(&dir, &phone, password)?;
         let second = Bed::new()?;
-        let target = bed::phone(
-            Profile::ios_16_7(),
-            77,
-            password.is_some().then(|| Recipe::tiny()).as_ref(),
-        )?;
+        let target = bed::phone(Profile::ios_16_7(), 77, password.is_some().then(Recipe::tiny).as_ref())?;
         second.plug(&target)?;
         restorer.pair(&second, &target)?;
         let mut events = target.events();

@@ -255,7 +255,7 @@ fn mounts() -> Outcome {
 
 fn reads_through(at: &Path, phone: &Phone) -> Outcome {
     let (domain, dcim) = map::media_path("/DCIM/100APPLE").map_err(text)?;
-    let photos = phone.fs().children(&domain, &dcim);
+    let photos = phone.fs().children(domain, &dcim);
     if photos.is_empty() {
         return Err("the phone has no photos".into());
     }
@@ -287,7 +287,7 @@ fn writes_through(at: &Path, phone: &Phone) -> Outcome {
     let (domain, inside) = map::media_path("/Downloads/more/renamed.bin").map_err(text)?;
     let entry = phone
         .fs()
-        .get(&domain, &inside)
+        .get(domain, &inside)
         .ok_or("the phone does not have the written file")?;
     if entry.len() != bytes.len() as u64 {
         return Err(format!("the phone has {} bytes of {}", entry.len(), bytes.len()));
@@ -296,7 +296,7 @@ fn writes_through(at: &Path, phone: &Phone) -> Outcome {
     std::fs::remove_file(at.join("Downloads/more/link")).map_err(text)?;
     std::fs::remove_file(&renamed).map_err(text)?;
     std::fs::remove_dir(at.join("Downloads/more")).map_err(text)?;
-    match phone.fs().get(&domain, &inside) {
+    match phone.fs().get(domain, &inside) {
         None => Ok(()),
         Some(_) => Err("the phone still has the removed file".into()),
     }

@@ -88,7 +88,7 @@ fn files() -> Outcome {
     let (domain, inside) = map::media_path("/Downloads/up.bin").map_err(text)?;
     let entry = phone
         .fs()
-        .get(&domain, &inside)
+        .get(domain, &inside)
         .ok_or("the phone does not have the pushed file")?;
     let content = entry.content().ok_or("the pushed file is no file")?;
     let mut there = vec![0; bytes.len()];
@@ -108,7 +108,7 @@ fn files() -> Outcome {
         return Err("the pulled file is another one".into());
     }
     run(&bed, &["afc", "rm", "/Downloads/up.bin"])?.ok()?;
-    match phone.fs().get(&domain, &inside) {
+    match phone.fs().get(domain, &inside) {
         None => Ok(()),
         Some(_) => Err("the phone still has the removed file".into()),
     }

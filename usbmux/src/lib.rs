@@ -69,3 +69,8 @@ pub use client::{CONNECT_DEADLINE, Daemon, DaemonDevice, Listener, REPLY_DEADLIN
 pub use device::{AttachedDevice, ConnectionKind, Network, Usb};
 pub use error::DaemonError;
 pub use netaddr::{NetworkAddress, SockaddrLayout};
+
+/// The program in the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -61,3 +61,8 @@ pub use fault::{Direction, Fault, Faults};
 pub use log::{LogEntry, RequestLog};
 pub use phone::{BuildError, LOCKDOWN_PORT, NetworkPhone, Pairing, PasscodeEntry, Phone, PhoneBuilder, PhoneEvent};
 pub use profile::Profile;
+
+/// The program in the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -41,3 +41,8 @@ pub mod secret;
 
 pub use error::WireError;
 pub use reader::Reader;
+
+/// The program in the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

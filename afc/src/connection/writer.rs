@@ -14,6 +14,9 @@ use crate::error::Broken;
 /// How long a closing connection waits for answers that nobody reads. Closing right after a write without having read
 /// its status can lose data (afc 14, trap 8).
 const LINGER: Duration = Duration::from_secs(5);
+/// How long a device may take no byte. Far beyond any work of its own, during which callers give up one by one: it only
+/// keeps a connection that nobody holds any more from living on.
+const STALLED: Duration = Duration::from_secs(600);
 /// Small requests that are queued together go out together, up to this many bytes.
 const BATCH: usize = 64 << 10;
 
@@ -60,7 +63,7 @@ async fn send_all(
             next = queue.try_recv().ok();
         }
         send(stream, &mut batch, Bytes::new(), table).await?;
-        stream.flush().await?;
+        tokio::time::timeout(STALLED, stream.flush()).await??;
     }
     Ok(())
 }
@@ -77,9 +80,8 @@ async fn send(
         payload.clear();
     }
     while !(batch.is_empty() && payload.is_empty()) {
-        let sent = stream
-            .write_vectored(&[IoSlice::new(batch), IoSlice::new(&payload)])
-            .await?;
+        let parts = [IoSlice::new(batch), IoSlice::new(&payload)];
+        let sent = tokio::time::timeout(STALLED, stream.write_vectored(&parts)).await??;
         if sent == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }

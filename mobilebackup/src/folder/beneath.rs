@@ -17,6 +17,8 @@ use std::time::SystemTime;
 
 use super::EntryKind;
 
+/// Name of a copy until it is whole.
+const UNFINISHED: &str = ".cabled-copy";
 /// How deep a tree may be that is removed or copied.
 const MAX_DEPTH: usize = 128;
 
@@ -97,13 +99,19 @@ macro_rules! tree_operations {
                 EntryKind::Other => Ok(()),
                 EntryKind::File => {
                     let mut source = self.open_file(name)?;
-                    match to.unlink(to_name) {
+                    let unfinished = super::UNFINISHED;
+                    match to.unlink(unfinished) {
                         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                         _ => {}
                     }
-                    let mut copy = to.create_file(to_name)?;
-                    io::copy(&mut source, &mut copy)?;
-                    copy.set_modified(stat.modified)
+                    let mut copy = to.create_file(unfinished)?;
+                    let copied = io::copy(&mut source, &mut copy).and_then(|_| copy.set_modified(stat.modified));
+                    drop(copy);
+                    let placed = copied.and_then(|()| to.rename(unfinished, to, to_name));
+                    if placed.is_err() {
+                        let _ = to.unlink(unfinished);
+                    }
+                    placed
                 }
                 EntryKind::Directory => {
                     let depth = depth

@@ -131,9 +131,8 @@ impl Scope {
         let allowed = match access {
             Access::Read => own_copy || first == self.target || first == self.source || first == UNBACK,
             Access::CopyTo if top && self.is_copy_name(first) => return Ok(ScopedPath(clean)),
-            _ => {
-                own_copy || first == UNBACK || first == self.target || (first == self.source && self.may_write_source())
-            }
+            Access::CreateDir => own_copy || first == UNBACK || first == self.target || self.may_write(first),
+            _ => own_copy || first == UNBACK || self.may_write(first),
         };
         if !allowed {
             return Err(refused(path, "it lies outside this device's folder"));
@@ -175,9 +174,14 @@ impl Scope {
             && name != self.target
     }
 
-    /// Another device's backup is written only by a backup run that continues it.
-    fn may_write_source(&self) -> bool {
-        self.source == self.target || self.purpose == Purpose::Backup
+    /// May the backup in this folder be changed? A restore reads one and changes none, the device's own included;
+    /// another device's backup is written only by a backup run that continues it.
+    fn may_write(&self, folder: &str) -> bool {
+        match self.purpose {
+            Purpose::Restore => false,
+            Purpose::Backup => folder == self.target || folder == self.source,
+            Purpose::Other => folder == self.target,
+        }
     }
 }
 
@@ -270,6 +274,21 @@ mod tests {
         assert!(!scope.is_new_copy(&copy));
         assert!(scope.admit(&format!("{name}/x"), Access::Write).is_ok());
         assert!(scope.admit(&name, Access::Remove).is_ok());
+    }
+
+    #[test]
+    fn a_restore_changes_nothing_in_the_backup_it_reads() {
+        for scope in [scope(Purpose::Restore), Scope::new(U, OTHER, Purpose::Restore).unwrap()] {
+            for device in [U, OTHER] {
+                for access in [Access::Write, Access::Remove, Access::CopyTo] {
+                    for tail in ["", "/Manifest.db", "/ab/x", "/Snapshot"] {
+                        let path = format!("{device}{tail}");
+                        assert!(scope.admit(&path, access).is_err(), "{path} {access:?}");
+                    }
+                }
+            }
+            assert!(scope.admit(&format!("{}/ab", scope.source()), Access::Read).is_ok());
+        }
     }
 
     #[test]

@@ -130,15 +130,16 @@ impl Engine<'_> {
     /// The device's next event; meanwhile notifications are heard and the observer is asked twice a second.
     async fn wait(&mut self) -> Result<Event, BackupError> {
         loop {
+            // Before each event: a device that never stops asking gets no more time than a silent one.
+            let give_up = self.state.cancelled.as_ref().and_then(|cancelled| cancelled.give_up);
+            if give_up.is_some_and(|at| Instant::now() >= at) {
+                return Err(BackupError::Cancelled);
+            }
             tokio::select! {
                 biased;
                 event = self.connection.next() => return event.map_err(|error| self.broken(error)),
                 notification = hear(&mut self.notifications) => self.notified(notification),
                 () = tokio::time::sleep(TICK) => self.tick(),
-            }
-            let give_up = self.state.cancelled.as_ref().and_then(|cancelled| cancelled.give_up);
-            if give_up.is_some_and(|at| Instant::now() >= at) {
-                return Err(BackupError::Cancelled);
             }
         }
     }

@@ -54,6 +54,9 @@ pub enum BackupError {
         /// What it says; `None` when it is missing or cannot be read.
         state: Option<SnapshotState>,
     },
+    /// The device reported success, but wrote no Status.plist: the backup in the folder is the one from before.
+    #[error("the device reported success, but it wrote no backup")]
+    NothingWritten,
     /// There is no complete backup to restore or to look at.
     #[error("`{device}` holds no complete backup: {why}")]
     NoBackup {
@@ -127,7 +130,7 @@ impl BackupError {
             Self::Folder(_) | Self::Incomplete { .. } => {
                 "check the disk, its free space and the permissions of the backup folder"
             }
-            Self::NotFinished { .. } => "run the backup again",
+            Self::NotFinished { .. } | Self::NothingWritten => "run the backup again",
             Self::NoBackup { .. } => "choose a folder that holds a complete backup, or make one",
             Self::PasswordNeeded | Self::EmptyPassword => "give the backup's password",
             Self::AlreadyEncrypted => "change the password, or remove it with the present one",

@@ -8,7 +8,7 @@ use cabled_devicelink::transfer::Event;
 
 use super::progress::Notice;
 use super::worker::{MAX_FAILURES, code, notice};
-use crate::folder::{Access, CommitPoint, FolderError, FolderErrorKind, FolderRun, Scope, Upload};
+use crate::folder::{Access, CommitPoint, FolderError, FolderErrorKind, FolderRun, Scope, ScopedPath, Upload};
 
 /// What became of a batch.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(super) struct Incoming {
     outstanding: BTreeSet<String>,
     /// The disk is full: nothing more is tried in this batch.
     full: bool,
+    /// Was the backup's own Status.plist stored in this run?
+    pub(super) status_written: bool,
 }
 
 #[derive(Default)]
@@ -59,7 +61,7 @@ impl Incoming {
             Event::EndOk => {
                 if let File::Open { path, upload } = std::mem::take(&mut self.file) {
                     match upload.finish() {
-                        Ok(()) => self.repair(&path),
+                        Ok(()) => self.stored(scope, &path),
                         Err(error) => self.fail(path, &error),
                     }
                 }
@@ -86,6 +88,7 @@ impl Incoming {
         let status = match flushed {
             Err(error) => {
                 self.say(notice("DLMessageUploadFiles", &error));
+                self.lost("what was received");
                 super::worker::failed(&error)
             }
             Ok(()) if !failures.is_empty() && failures.values().all(|(code, _)| *code == status::NO_SPACE) => {
@@ -137,12 +140,28 @@ impl Incoming {
     }
 
     fn record(&mut self, path: String, code: i64, text: String) {
-        if self.outstanding.len() < MAX_FAILURES {
-            self.outstanding.insert(path.clone());
-        }
+        self.lost(&path);
         if self.failures.len() < MAX_FAILURES {
             self.failures.insert(path, (code, text));
         }
+    }
+
+    /// Something that the device believes to be done was not: whatever it says in the end, this is no success.
+    pub(super) fn lost(&mut self, path: &str) {
+        if self.outstanding.len() < MAX_FAILURES {
+            self.outstanding.insert(path.to_owned());
+        }
+    }
+
+    pub(super) fn placed(&mut self, scope: &Scope, path: &ScopedPath) {
+        self.status_written |= path.as_str().strip_prefix(scope.target()) == Some("/Status.plist");
+    }
+
+    fn stored(&mut self, scope: &Scope, path: &str) {
+        if let Ok(scoped) = scope.admit(path, Access::Write) {
+            self.placed(scope, &scoped);
+        }
+        self.repair(path);
     }
 
     /// A whole file makes good what failed under its name before.

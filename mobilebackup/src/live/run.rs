@@ -280,6 +280,8 @@ async fn drive(
 /// A backup is complete when its status says so and everything is on the disk, not when the device says so.
 async fn finished(worker: &Worker, scope: &Scope) -> Result<(), BackupError> {
     match status_of(worker, scope.target()).await {
+        // It said so before the run, too, unless this was the first.
+        Some(SnapshotState::Finished) if !worker.status_written().await? => Err(BackupError::NothingWritten),
         Some(SnapshotState::Finished) => worker.finish().await,
         state => Err(BackupError::NotFinished { state }),
     }

@@ -6,27 +6,24 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use cabled_devicelink::msg::{Detail, Message, Status};
-use cabled_devicelink::status::{self, FileFailure, FileType, ListedEntry};
+use cabled_devicelink::status::{self, FileType, ListedEntry};
 use cabled_devicelink::transfer;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::BackupError;
 use super::incoming::{Incoming, Received};
+use super::outgoing::Outgoing;
 use super::progress::Notice;
-use crate::folder::{
-    Access, BackupFolder, CommitPoint, EntryKind, FolderError, FolderErrorKind, FolderRun, Scope, ScopedPath,
-};
+use crate::folder::{Access, BackupFolder, CommitPoint, EntryKind, FolderError, FolderErrorKind, FolderRun, Scope};
 
 /// Operations in flight. Each holds at most what one read from the device brought.
 const QUEUE: usize = 8;
-/// Encoded pieces of a download in flight, each a little over [`PIECE`] bytes.
+/// Encoded pieces of a download in flight, each a little over a quarter of a megabyte.
 const PIECES: usize = 2;
-/// How much of a download is encoded before it is handed over.
-const PIECE: usize = 8 * transfer::DATA_LEN;
 /// Paths that are named in one multi-status answer, and failures kept in a report.
 pub(super) const MAX_FAILURES: usize = 4096;
 
@@ -61,6 +58,8 @@ pub(super) enum Op {
         data: Bytes,
         done: oneshot::Sender<Result<(), FolderError>>,
     },
+    /// Was the backup's Status.plist written in this run?
+    StatusWritten(oneshot::Sender<bool>),
     /// The end of a successful run: flush, and tell what is missing.
     Finish(oneshot::Sender<Result<Option<(u64, String)>, FolderError>>),
 }
@@ -166,6 +165,10 @@ impl Worker {
         Ok(self.ask(|done| Op::Write { path, data, done }).await??)
     }
 
+    pub(super) async fn status_written(&self) -> Result<bool, BackupError> {
+        self.ask(Op::StatusWritten).await
+    }
+
     pub(super) async fn finish(&self) -> Result<(), BackupError> {
         match self.ask(Op::Finish).await?? {
             Some((count, first)) => Err(BackupError::Incomplete { count, first }),
@@ -213,11 +216,13 @@ impl Thread {
                     exact_codes,
                     done,
                 } => {
-                    drop(done.send(self.send(&paths, &pieces, &stop, exact_codes)));
+                    let mut outgoing = Outgoing::new(&pieces, &stop, exact_codes);
+                    drop(done.send(outgoing.send(&paths, self.run.as_mut(), &self.scope)));
                 }
                 Op::Answer { message, answer } => drop(answer.send(self.answer(message))),
                 Op::Read { path, limit, data } => drop(data.send(self.read(&path, limit))),
                 Op::Write { path, data, done } => drop(done.send(self.write(&path, &data))),
+                Op::StatusWritten(answer) => drop(answer.send(self.incoming.status_written)),
                 Op::Finish(done) => {
                     let outstanding = self.incoming.outstanding();
                     let flushed = if outstanding.is_none() {
@@ -279,16 +284,32 @@ impl Thread {
 
     fn moves(&mut self, items: &[(String, String)]) -> Result<Status, FolderError> {
         if !self.moved {
-            self.run.commit(CommitPoint::BeforeMoves)?;
+            self.flush(CommitPoint::BeforeMoves)?;
             self.moved = true;
         }
         for (from, to) in items {
             let from = self.scope.admit(from, Access::Remove)?;
             let to = self.scope.admit(to, Access::Write)?;
-            self.run.rename(&from, &to)?;
+            if let Err(error) = self.run.rename(&from, &to) {
+                // A missing source is the device's own affair; some hosts pass over it.
+                if error.kind() != FolderErrorKind::NotFound {
+                    self.incoming.lost(to.as_str());
+                }
+                return Err(error);
+            }
+            self.incoming.placed(&self.scope, &to);
         }
-        self.run.commit(CommitPoint::Arranged)?;
+        self.flush(CommitPoint::Arranged)?;
         Ok(Status::ok())
+    }
+
+    /// Flushes. A failure is told by the system once and is not to be forgotten, even if the device overlooks it.
+    fn flush(&mut self, point: CommitPoint) -> Result<(), FolderError> {
+        let flushed = self.run.commit(point);
+        if flushed.is_err() {
+            self.incoming.lost("what was received");
+        }
+        flushed
     }
 
     /// Tries all and reports the last failure (spec 4.8).
@@ -306,7 +327,7 @@ impl Thread {
                 notices.push(notice("DLMessageRemoveItems", &earlier));
             }
         }
-        self.run.commit(CommitPoint::Arranged)?;
+        self.flush(CommitPoint::Arranged)?;
         result
     }
 
@@ -315,7 +336,7 @@ impl Thread {
         let to = self.scope.admit(to, Access::CopyTo)?;
         self.run.copy(&from, &to)?;
         self.scope.adopt(&to);
-        self.run.commit(CommitPoint::Arranged)?;
+        self.flush(CommitPoint::Arranged)?;
         Ok(Status::ok())
     }
 
@@ -334,127 +355,6 @@ impl Thread {
         let mut upload = self.run.upload(&path)?;
         upload.write(data)?;
         upload.finish()
-    }
-
-    fn send(&mut self, paths: &[String], pieces: &mpsc::Sender<Piece>, stop: &AtomicBool, exact_codes: bool) -> Answer {
-        let mut outgoing = Outgoing {
-            pieces,
-            stop,
-            exact_codes,
-            out: BytesMut::new(),
-            data: 0,
-            files: 0,
-            block: Vec::new(),
-        };
-        let (mut failures, mut notices) = (Vec::new(), Vec::new());
-        for path in paths {
-            if stop.load(Ordering::Relaxed) {
-                break;
-            }
-            let mut fail = |error: &FolderError| {
-                if failures.len() < MAX_FAILURES {
-                    failures.push(FileFailure {
-                        path: path.clone(),
-                        code: code(error),
-                        text: error.reason(),
-                    });
-                    // Missing files are an everyday answer, above all at the start of a first backup.
-                    if error.kind() != FolderErrorKind::NotFound {
-                        notices.push(notice("DLMessageDownloadFiles", error));
-                    }
-                }
-            };
-            // A name that cannot travel would end the batch: only the status can speak of it.
-            if transfer::put_name(&mut outgoing.out, path).is_err() {
-                fail(&FolderError::Refused {
-                    path: String::new(),
-                    why: "a file name is empty or too long",
-                });
-                continue;
-            }
-            let opened = self.scope.admit(path, Access::Read).and_then(|path| {
-                let file = self.run.download(&path)?;
-                Ok((path, file))
-            });
-            let sent = opened.and_then(|(path, mut file)| outgoing.file(&path, file.as_mut()));
-            if let Err(error) = sent {
-                outgoing.failure(&error);
-                fail(&error);
-            }
-        }
-        outgoing.flush(0);
-        let status = if stop.load(Ordering::Relaxed) {
-            Status::failed(status::OTHER, "Cancelled")
-        } else {
-            Status::of_files(failures)
-        };
-        Answer { status, notices }
-    }
-}
-
-/// Encodes files into pieces of a size that is worth a task switch.
-struct Outgoing<'a> {
-    pieces: &'a mpsc::Sender<Piece>,
-    stop: &'a AtomicBool,
-    exact_codes: bool,
-    out: BytesMut,
-    data: u64,
-    files: u64,
-    block: Vec<u8>,
-}
-
-impl Outgoing<'_> {
-    /// Sends blocks of what was really read, whatever the file's size was said to be: it may shrink or grow meanwhile.
-    fn file(&mut self, path: &ScopedPath, file: &mut dyn Read) -> Result<(), FolderError> {
-        loop {
-            self.block.clear();
-            let limit = u64::try_from(transfer::DATA_LEN).unwrap_or(u64::MAX);
-            let read = Read::take(&mut *file, limit).read_to_end(&mut self.block);
-            let read = read.map_err(FolderError::io("read", path.as_str()))?;
-            if read == 0 {
-                self.out.put_slice(&transfer::END_OK);
-                self.files = self.files.saturating_add(1);
-                self.flush(PIECE);
-                return Ok(());
-            }
-            transfer::put_data(&mut self.out, &self.block);
-            self.data = self.data.saturating_add(u64::try_from(read).unwrap_or(0));
-            self.flush(PIECE);
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(FolderError::Refused {
-                    path: path.to_string(),
-                    why: "the run was cancelled",
-                });
-            }
-        }
-    }
-
-    fn failure(&mut self, error: &FolderError) {
-        let exact = u8::try_from(code(error).unsigned_abs()).unwrap_or(transfer::CODE_NO_ENTRY);
-        let byte = if self.exact_codes {
-            exact
-        } else {
-            transfer::CODE_NO_ENTRY
-        };
-        transfer::put_failure(&mut self.out, byte, &error.reason());
-        self.flush(PIECE);
-    }
-
-    /// Hands over what is encoded, once it is more than `above` bytes.
-    fn flush(&mut self, above: usize) {
-        if self.out.len() <= above {
-            return;
-        }
-        let piece = Piece {
-            encoded: self.out.split().freeze(),
-            data: self.data,
-            files: self.files,
-        };
-        (self.data, self.files) = (0, 0);
-        if self.pieces.blocking_send(piece).is_err() {
-            // Nobody takes the rest: the link is gone.
-            self.stop.store(true, Ordering::Relaxed);
-        }
     }
 }
 

@@ -175,3 +175,14 @@ async fn a_phone_in_use_by_another_program_is_left_alone() {
         .unwrap()
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_phone_that_reports_success_and_writes_nothing_has_made_no_backup() {
+    let bench = Bench::new(phone(Profile::ios_17_7())).await;
+    bench.backup(BackupOptions::default()).await.unwrap();
+    // The status of the run before says `finished` all the while.
+    bench.phone.faults().push(Fault::backup_error("Backup", 0, ""));
+    let error = bench.backup(BackupOptions::default()).await.unwrap_err();
+    assert!(matches!(error, BackupError::NothingWritten), "{error:?}");
+    bench.backup(BackupOptions::default()).await.unwrap();
+}

@@ -3,10 +3,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::print_stdout,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    clippy::cast_precision_loss,
     reason = "test code"
 )]
 
@@ -95,7 +93,7 @@ impl Bench {
     }
 
     /// Every file that the phone backed up is in the folder, with the phone's own digest.
-    fn verify(&self, password: Option<&str>) -> usize {
+    fn verify(&self, password: Option<&str>) -> u64 {
         verify(&self.phone, &self.device(), password)
     }
 }
@@ -110,7 +108,7 @@ async fn pair(phone: &Phone) -> Paired {
     Paired::new(Arc::new(phone.clone()), record)
 }
 
-fn verify(phone: &Phone, folder: &Path, password: Option<&str>) -> usize {
+fn verify(phone: &Phone, folder: &Path, password: Option<&str>) -> u64 {
     let mut archive = Archive::open(folder).unwrap();
     if let Some(password) = password {
         archive.unlock(password).unwrap();

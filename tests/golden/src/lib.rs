@@ -14,7 +14,7 @@
 //! ```
 //!
 //! # How it fits together
-//! [`lines`] reads captures and built vectors alike, [`built`] the latter by name, [`exchanges`] the daemon's recorded conversations, [`bytes`] and
+//! [`lines`] reads captures and built vectors alike, [`built`] the latter by name, [`exchanges`] the daemon's recorded conversations, [`bytes()`] and
 //! [`json`] everything else; [`files`] lists a folder. Where each folder comes from is in its README.
 //!
 //! # Limits

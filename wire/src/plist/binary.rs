@@ -173,7 +173,11 @@ impl<'a> Table<'a> {
         let low = marker & 0x0f;
         let leaf = |payload: u64| Ok(Object::Leaf { payload });
         match marker >> 4 {
-            0x0 | 0x3 => leaf(0),
+            0x0 => leaf(0),
+            0x3 => {
+                check_date(r.u64_be("date")?)?;
+                leaf(0)
+            }
             0x1 | 0x2 if low <= 4 => leaf(0),
             0x8 if low < 8 => leaf(0),
             0x4 | 0x5 => {
@@ -216,6 +220,19 @@ impl<'a> Table<'a> {
             have,
         })?;
         Ok(raw.iter().fold(0, |acc, byte| (acc << 8) | u64::from(*byte)))
+    }
+}
+
+/// Refuses times before the year 0 and after 9999: the parser takes them and panics when they are written or shown.
+fn check_date(bits: u64) -> Result<(), WireError> {
+    const YEARS: std::ops::RangeInclusive<f64> = -63_145_699_200.0..=252_423_993_599.0;
+    if YEARS.contains(&f64::from_bits(bits)) {
+        Ok(())
+    } else {
+        Err(WireError::Invalid {
+            what: "date",
+            value: bits,
+        })
     }
 }
 

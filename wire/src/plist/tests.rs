@@ -201,3 +201,77 @@ proptest! {
         let _ = read(&bytes, &Limits::default().with_nodes(10_000));
     }
 }
+
+#[test]
+fn a_date_that_no_calendar_has_can_be_written_or_is_refused_but_never_panics() {
+    for seconds in [
+        1e11_f64,
+        -1e11,
+        1e13,
+        -1e13,
+        1e17,
+        -1e17,
+        1e300,
+        -1e300,
+        f64::NAN,
+        f64::INFINITY,
+    ] {
+        let mut bytes = b"bplist00\x33".to_vec();
+        bytes.extend_from_slice(&seconds.to_be_bytes());
+        bytes.push(8); // the offset table: one object, right behind the magic
+        bytes.extend_from_slice(&[0, 0, 0, 0, 0, 0, 1, 1]);
+        bytes.extend_from_slice(&1_u64.to_be_bytes());
+        bytes.extend_from_slice(&0_u64.to_be_bytes());
+        bytes.extend_from_slice(&17_u64.to_be_bytes());
+        let Ok(value) = read(&bytes, &Limits::default()) else {
+            continue;
+        };
+        let _ = to_xml(&value);
+        let _ = to_binary(&value);
+        let _ = format!("{value:?}");
+    }
+}
+
+#[test]
+fn nesting_that_is_hidden_from_a_careless_count_is_still_too_deep() {
+    for open in [
+        "<array a=\"/>\">",
+        "<array a='/>'>",
+        "<array><!--></array>-->",
+        "<array><?></array>?>",
+        "<array><!DOCTYPE x <y></array>>",
+        "<array><!DOCTYPE \"></array>\">",
+        "<array><![CDATA[</array>]]>",
+        "<array></x>",
+        "<array></array '></array></array>'>",
+        "<array><!doctype x <y></array>>",
+    ] {
+        let (open_all, close_all) = (open.repeat(100_000), "</array>".repeat(100_000));
+        let bytes = format!("<?xml version=\"1.0\"?><plist>{open_all}{close_all}</plist>");
+        assert!(read(bytes.as_bytes(), &Limits::default()).is_err(), "{open}");
+    }
+    let harmless = b"<plist a='>'><!-- </x> --><array b=\"1\"><!----></array></plist>";
+    assert_eq!(read(harmless, &Limits::default()).unwrap(), Value::Array(Vec::new()));
+}
+
+#[test]
+fn an_xml_date_beyond_the_calendar_never_panics() {
+    for text in [
+        "9999-12-31T23:59:59-01:00",
+        "0000-01-01T00:00:00+23:59",
+        "0000-01-01T00:00:00Z",
+        "9999-12-31T23:59:59Z",
+        "2026-01-01T00:00:00&#90;",
+        "-0001-01-01T00:00:00Z",
+    ] {
+        for tag in ["date", "x:date", "date a='>'"] {
+            let name = tag.split(' ').next().unwrap_or(tag);
+            let bytes = format!("<plist><{tag}>{text}</{name}></plist>");
+            if let Ok(value) = read(bytes.as_bytes(), &Limits::default()) {
+                let _ = (to_xml(&value), to_binary(&value), format!("{value:?}"));
+            }
+        }
+    }
+    let good = b"<plist><date>2026-01-01T00:00:00Z</date></plist>";
+    assert!(matches!(read(good, &Limits::default()), Ok(Value::Date(_))));
+}

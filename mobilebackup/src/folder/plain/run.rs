@@ -12,6 +12,7 @@ use crate::folder::beneath::Dir;
 use crate::folder::{CommitPoint, Download, EntryKind, FolderError, FolderRun, Listed, Scope, ScopedPath, Upload};
 
 const STATUS: &str = "Status.plist";
+const INFO: &str = "Info.plist";
 const MANIFEST: &str = "Manifest.plist";
 /// Directories that are flushed one by one; with more of them one flush of the volume is cheaper.
 const FEW_DIRECTORIES: usize = 8;
@@ -27,6 +28,8 @@ pub(super) struct PlainRun {
     touched: BTreeSet<RelativePath>,
     /// Is there payload that was not flushed yet?
     unsynced_payload: bool,
+    /// Is a status kept to which this run's changes could be rolled back? Only while the backup itself is untouched.
+    kept_status: bool,
     next_temporary: u64,
     /// Locked for as long as the run lives.
     _lock: File,
@@ -67,12 +70,14 @@ impl PlainRun {
             durability: folder.durability,
         });
         let (touched, unsynced_payload, next_temporary) = (BTreeSet::new(), false, 0);
+        let kept_status = private.stat(STATUS).is_ok();
         Ok(Self {
             shared,
             scope: scope.clone(),
             private,
             touched,
             unsynced_payload,
+            kept_status,
             next_temporary,
             _lock: lock,
         })
@@ -84,10 +89,12 @@ impl PlainRun {
         let target = self.scope.target().to_owned();
         let io = |op| FolderError::io(op, format!("{target}/{STATUS}"));
         let Some(device) = self.device_dir()? else {
-            return Ok(());
+            // The folder was taken away: a status kept from it would call an empty one finished.
+            return self.forget_status().map_err(io("forget"));
         };
         if Self::cannot_be_continued(&device).map_err(io("read"))? {
             tracing::warn!(device = %target, "an empty manifest was left by another tool; moved aside");
+            self.forget_status().map_err(io("forget"))?;
             return self.set_aside(&device).map_err(io("move aside"));
         }
         let state = device.open_file(STATUS).ok().and_then(SnapshotState::read);
@@ -178,7 +185,7 @@ impl PlainRun {
         device.sync()
     }
 
-    fn save_status(&self, device: &Dir) -> io::Result<()> {
+    fn save_status(&mut self, device: &Dir) -> io::Result<()> {
         device.copy_tree(STATUS, &self.shared.temporary, STATUS)?;
         if self.shared.durability >= Durability::Metadata {
             self.shared.temporary.open_file(STATUS)?.sync_all()?;
@@ -187,13 +194,38 @@ impl PlainRun {
         if self.shared.durability >= Durability::Metadata {
             self.private.sync()?;
         }
+        self.kept_status = true;
         Ok(())
     }
 
-    fn forget_status(&self) -> io::Result<()> {
+    fn forget_status(&mut self) -> io::Result<()> {
         match self.private.unlink(STATUS) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => self.kept_status = false,
+        }
+        Ok(())
+    }
+
+    /// Before `path` is replaced, moved away or removed: once the backup itself changes there is no way back to it,
+    /// whatever its status says (spec 9.3). What lies beside the backup and what is new do not count.
+    fn spoil(&mut self, path: &ScopedPath) -> Result<(), FolderError> {
+        if !self.kept_status || self.scope.purpose() != crate::folder::Purpose::Backup {
+            return Ok(());
+        }
+        let mut components = path.as_path().components();
+        let own = components.next() == Some(self.scope.target());
+        let beside = matches!(components.next(), Some("Snapshot" | STATUS | INFO));
+        if !own || beside {
+            return Ok(());
+        }
+        match self
+            .shared
+            .root
+            .parent_of(path.as_path())
+            .and_then(|(dir, name)| dir.stat(name))
+        {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            _ => self.forget_status().map_err(FolderError::io("forget", STATUS)),
         }
     }
 
@@ -333,6 +365,8 @@ impl FolderRun for PlainRun {
     }
 
     fn rename(&mut self, from: &ScopedPath, to: &ScopedPath) -> Result<(), FolderError> {
+        self.spoil(from)?;
+        self.spoil(to)?;
         self.rename_into_place(from.as_path(), to.as_path())
             .map_err(FolderError::io("move", from.as_str()))?;
         self.touch(from);
@@ -341,6 +375,7 @@ impl FolderRun for PlainRun {
     }
 
     fn remove(&mut self, path: &ScopedPath) -> Result<(), FolderError> {
+        self.spoil(path)?;
         let removed = self
             .shared
             .root
@@ -361,6 +396,7 @@ impl FolderRun for PlainRun {
                 why: "it lies inside what is copied",
             });
         }
+        self.spoil(to)?;
         let copy = || -> io::Result<()> {
             let (from_dir, from_name) = self.shared.root.parent_of(from.as_path())?;
             if self.scope.is_new_copy(to) && self.shared.root.stat(to.as_str()).is_ok() {
@@ -378,6 +414,12 @@ impl FolderRun for PlainRun {
     }
 
     fn upload(&mut self, path: &ScopedPath) -> Result<Box<dyn Upload>, FolderError> {
+        self.spoil(path)?;
+        if self.unsynced_payload && path.as_path().file_name() == Some(STATUS) {
+            // A status may say `moving`: it must not become durable before what is to be moved.
+            self.flush(CommitPoint::BeforeMoves)
+                .map_err(FolderError::io("flush", self.scope.target()))?;
+        }
         let number = self.next_temporary;
         self.next_temporary = number.wrapping_add(1);
         self.touch(path);
@@ -414,5 +456,23 @@ impl FolderRun for PlainRun {
             self.forget_status().map_err(FolderError::io("forget", STATUS))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folder::{Access, Purpose};
+
+    #[test]
+    fn payload_is_flushed_before_a_status_can_speak_of_it() {
+        let root = tempfile::tempdir().unwrap();
+        let scope = Scope::new("device", "device", Purpose::Backup).unwrap();
+        let mut run = PlainRun::open(&PlainFolder::new(root.path()), &scope).unwrap();
+        for (name, unsynced) in [("Snapshot/x", true), ("Snapshot/Manifest.db", true), (STATUS, false)] {
+            let path = scope.admit(&format!("device/{name}"), Access::Write).unwrap();
+            run.upload(&path).unwrap().finish().unwrap();
+            assert_eq!(run.unsynced_payload, unsynced, "{name}");
+        }
     }
 }

@@ -70,7 +70,11 @@ impl Device {
     }
 
     pub(in crate::live) async fn raw(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.unwrap();
+        self.try_raw(bytes).await.unwrap();
+    }
+
+    pub(in crate::live) async fn try_raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes).await
     }
 
     pub(in crate::live) async fn receive(&mut self) -> Message {

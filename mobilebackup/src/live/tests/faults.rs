@@ -32,11 +32,13 @@ struct Faults {
     stop: usize,
     /// Only writes fail, and because the disk is full.
     full: bool,
+    /// Only the flush at this point fails, once: a system tells of a failed write-back one time only.
+    flush: Option<CommitPoint>,
 }
 
 impl Faults {
     fn check(&self, write: bool) -> Result<(), FolderError> {
-        if self.full && !write {
+        if self.flush.is_some() || self.full && !write {
             return Ok(());
         }
         if self.done.fetch_add(1, Ordering::Relaxed) < self.stop {
@@ -121,6 +123,13 @@ impl FolderRun for FaultyRun {
 
     fn commit(&mut self, point: CommitPoint) -> Result<(), FolderError> {
         self.faults.check(false)?;
+        if self.faults.flush == Some(point) && self.faults.done.fetch_add(1, Ordering::Relaxed) == 0 {
+            return Err(FolderError::Io {
+                op: "flush",
+                path: String::new(),
+                source: io::Error::other("lost"),
+            });
+        }
         self.inner.commit(point)
     }
 }
@@ -259,6 +268,7 @@ async fn a_stop_at_any_operation_leaves_the_old_backup_or_one_that_a_new_run_com
             done: Arc::default(),
             stop,
             full: false,
+            flush: None,
         };
         let result = back_up(
             &Faulty {
@@ -316,6 +326,7 @@ async fn a_full_disk_is_drained_and_answered_with_its_code() {
         done: Arc::default(),
         stop: 2,
         full: true,
+        flush: None,
     };
     let folder = Faulty {
         inner: PlainFolder::new(root.path()),
@@ -366,4 +377,43 @@ async fn one_file_that_cannot_be_stored_is_named_in_a_multi_status() {
     let (result, ()) = tokio::join!(host, device_side);
     assert!(result.is_err());
     assert_eq!(fs::read(folder.device_path(U).join("Snapshot/free")).unwrap(), b"y");
+}
+
+#[tokio::test]
+async fn a_flush_that_failed_once_is_not_forgotten() {
+    for point in [CommitPoint::Uploaded, CommitPoint::BeforeMoves, CommitPoint::Arranged] {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Faulty {
+            inner: PlainFolder::new(root.path()),
+            faults: Faults {
+                done: Arc::default(),
+                stop: 0,
+                full: false,
+                flush: Some(point),
+            },
+        };
+        let (mut device, stream) = pair();
+        let device_side = async {
+            device.handshake().await;
+            let (from, to) = (format!("{U}/Snapshot/x"), format!("{U}/x"));
+            let mut failures = 0;
+            failures += usize::from(!device.upload(&[file(&from, b"x")]).await.is_ok());
+            let moving = Message::MoveItems {
+                items: vec![(from, to)],
+                options: Dictionary::new(),
+                progress: None,
+                naming: Naming::Items,
+            };
+            failures += usize::from(!device.ask(moving).await.is_ok());
+            assert_eq!(failures, 1, "{point:?}");
+            device.respond(0, None).await; // the device overlooks it
+            device.goodbye().await;
+        };
+        let host = Host::new(Purpose::Backup).run(stream, &folder, Request::Backup { force_full: false });
+        let (result, ()) = tokio::join!(host, device_side);
+        assert!(
+            matches!(result, Err(BackupError::Incomplete { .. })),
+            "{point:?}: {result:?}"
+        );
+    }
 }

@@ -1,124 +1,25 @@
-//! The frame codec and the host's core against the vectors, and the core's rules one by one.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    reason = "test code"
-)]
+//! The host's core: against the vectors, and its rules one by one.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use cabled_usbmux::mux::frame::{
-    ControlKind, Flags, Frame, HeaderStyle, MAGIC_HOST, NOTHING_RECEIVED, Numbers, Segment, Taken, take,
-};
+use cabled_usbmux::mux::frame::{ControlKind, Flags, Frame, HeaderStyle, Numbers, Segment};
 use cabled_usbmux::mux::{CloseReason, ConnectionId, Event, Failure, Mux, MuxError, MuxOptions, Violation};
-use cabled_wire::WireError;
 use proptest::prelude::*;
 
-fn built() -> BTreeMap<String, Bytes> {
-    cabled_golden::built("usb-frames.jsonl")
-}
+use crate::built;
+use crate::frames::{any_frame, encoded, taken};
 
-fn taken(bytes: &[u8], style: HeaderStyle) -> Taken {
-    let mut buffer = BytesMut::from(bytes);
-    let taken = take(&mut buffer, style).unwrap().unwrap();
-    assert!(buffer.is_empty());
-    taken
-}
-
-fn encoded(frame: &Frame, numbers: Option<Numbers>) -> BytesMut {
-    let mut out = BytesMut::new();
-    frame.encode(numbers, &mut out);
-    out
-}
-
-#[test]
-fn every_built_frame_is_read_and_written_again() {
-    let mut read = 0;
-    for (name, bytes) in built() {
-        if name.starts_with("BAD-length") {
-            let mut buffer = BytesMut::from(&bytes[..]);
-            let error = take(&mut buffer, HeaderStyle::Long).unwrap_err();
-            assert!(
-                matches!(error, WireError::Invalid { .. } | WireError::TooLong { .. }),
-                "{name}: {error}"
-            );
-            continue;
-        }
-        let Taken { frame, numbers, len } = taken(&bytes, HeaderStyle::Long);
-        assert_eq!(len, bytes.len(), "{name}");
-        match name.as_str() {
-            "BAD-tcp-short" => {
-                assert!(matches!(frame, Err(WireError::Truncated { .. })), "{frame:?}");
-                continue;
-            }
-            "BAD-tcp-offset" => {
-                // Options are skipped, so they do not come back.
-                let Ok(Frame::Tcp { payload, .. }) = frame else {
-                    panic!("{frame:?}")
-                };
-                assert!(payload.is_empty());
-                continue;
-            }
-            _ => {}
-        }
-        let frame = frame.unwrap();
-        match (name.as_str(), &frame) {
-            ("version-request" | "version-reply-2", Frame::Version { major: 2, minor: 0 }) => assert_eq!(numbers, None),
-            ("version-reply-1", Frame::Version { major: 1, .. }) => {}
-            ("setup", Frame::Setup { value }) => {
-                assert_eq!(&value[..], [7]);
-                let expected = Numbers {
-                    magic: MAGIC_HOST,
-                    tx_seq: 0,
-                    rx_seq: NOTHING_RECEIVED,
-                };
-                assert_eq!(numbers, Some(expected));
-            }
-            (
-                "control-error",
-                Frame::Control {
-                    kind: ControlKind::Error,
-                    text,
-                },
-            ) => assert_eq!(text, "example text"),
-            (
-                "control-info",
-                Frame::Control {
-                    kind: ControlKind::Information,
-                    ..
-                },
-            ) => {}
-            ("data-ack", Frame::Tcp { segment, .. }) => assert_eq!(segment.window_bytes(), 130_816),
-            ("rst-reason", Frame::Tcp { segment, payload }) => {
-                assert_eq!((segment.flags, &payload[..]), (Flags::RST, &b"amnesia"[..]));
-            }
-            (_, Frame::Tcp { .. }) => {}
-            other => panic!("{other:?}"),
-        }
-        assert_eq!(encoded(&frame, numbers), bytes, "{name}");
-        read += 1;
+/// A segment of the host's connection from `port` to lockdown, to be answered.
+fn segment(port: u16) -> Segment {
+    Segment {
+        source: port,
+        destination: 62078,
+        seq: 0,
+        ack: 0,
+        flags: Flags::ACK,
+        window: 0,
     }
-    assert_eq!(read, 16);
-}
-
-#[test]
-fn a_control_frame_may_be_empty_altogether() {
-    let mut wire = BytesMut::from(&[0, 0, 0, 1, 0, 0, 0, 16][..]);
-    wire.extend_from_slice(&[0; 8]);
-    let frame = taken(&wire, HeaderStyle::Long).frame.unwrap();
-    assert_eq!(
-        frame,
-        Frame::Control {
-            kind: ControlKind::Other(0),
-            text: Bytes::new()
-        }
-    );
 }
 
 /// A host whose clock is moved by hand.
@@ -351,14 +252,7 @@ fn odd_answers_to_syn_end_the_attempt_with_a_reset() {
 #[test]
 fn data_is_acknowledged_and_what_cannot_be_ends_the_connection() {
     let (mut host, id, port) = Host::connected(MuxOptions::default());
-    let to = Segment {
-        source: port,
-        destination: 62078,
-        seq: 0,
-        ack: 0,
-        flags: Flags::ACK,
-        window: 0,
-    };
+    let to = segment(port);
     assert_eq!(host.read(id).unwrap(), Bytes::new());
     host.reply(&to, Flags::ACK, 1, 1, b"hello ");
     host.reply(&to, Flags::ACK, 7, 1, b"world");
@@ -383,14 +277,7 @@ fn data_is_acknowledged_and_what_cannot_be_ends_the_connection() {
 fn unusual_flags_end_an_open_connection() {
     for flags in [Flags(0), Flags(0x11), Flags(0x18), Flags::SYN_ACK] {
         let (mut host, id, port) = Host::connected(MuxOptions::default());
-        let to = Segment {
-            source: port,
-            destination: 62078,
-            seq: 0,
-            ack: 0,
-            flags,
-            window: 0,
-        };
+        let to = segment(port);
         host.reply(&to, flags, 1, 1, b"");
         assert_eq!(
             host.events(),
@@ -402,14 +289,7 @@ fn unusual_flags_end_an_open_connection() {
 #[test]
 fn a_device_that_ignores_the_window_is_cut_off() {
     let (mut host, id, port) = Host::connected(MuxOptions::default().with_receive_buffer(1024));
-    let to = Segment {
-        source: port,
-        destination: 62078,
-        seq: 0,
-        ack: 0,
-        flags: Flags::ACK,
-        window: 0,
-    };
+    let to = segment(port);
     host.reply(&to, Flags::ACK, 1, 1, &[1; 1000]);
     assert_eq!(
         host.segments().pop().unwrap().0.window,
@@ -427,14 +307,7 @@ fn a_device_that_ignores_the_window_is_cut_off() {
 #[test]
 fn new_room_is_announced_at_once_when_much_and_later_when_little() {
     let (mut host, id, port) = Host::connected(MuxOptions::default());
-    let to = Segment {
-        source: port,
-        destination: 62078,
-        seq: 0,
-        ack: 0,
-        flags: Flags::ACK,
-        window: 0,
-    };
+    let to = segment(port);
     let mut seq = 1;
     for _ in 0..8 {
         host.reply(&to, Flags::ACK, seq, 1, &[0; 32_000]);
@@ -501,14 +374,7 @@ fn a_close_waits_for_the_window_and_then_for_five_seconds_at_most() {
         host.mux.close(host.now, id);
         assert!(host.frames().is_empty());
         // What comes now is thrown away, and acknowledged.
-        let to = Segment {
-            source: port,
-            destination: 62078,
-            seq: 0,
-            ack: 0,
-            flags: Flags::ACK,
-            window: 0,
-        };
+        let to = segment(port);
         host.reply(&to, Flags::ACK, 1, 1, b"too late");
         assert_eq!(host.segments().pop().unwrap().0.ack, 9);
         if device_reads {
@@ -540,14 +406,7 @@ fn a_released_connection_is_forgotten_and_its_port_rests() {
     assert!(host.mux.is_idle());
     assert_eq!(host.events(), [], "nobody is there to hear of it");
     // A frame still on its way is answered with a reset, as for any unknown pair; a reset is not.
-    let to = Segment {
-        source: port,
-        destination: 62078,
-        seq: 0,
-        ack: 0,
-        flags: Flags::ACK,
-        window: 0,
-    };
+    let to = segment(port);
     host.reply(&to, Flags::ACK, 77, 1, b"late");
     let rst = host.segments().pop().unwrap().0;
     assert_eq!((rst.flags, rst.seq, rst.ack, rst.source), (Flags::RST, 0, 77, port));
@@ -611,66 +470,7 @@ fn stale_frames_of_a_flood_do_not_pile_up() {
     assert!(host.events().len() < 10_000);
 }
 
-fn any_frame() -> impl Strategy<Value = Frame> {
-    let payload = || proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
-    let segment = (any::<(u16, u16, u32, u32)>(), any::<u8>(), any::<u16>()).prop_map(
-        |((source, destination, seq, ack), flags, window)| Segment {
-            source,
-            destination,
-            seq,
-            ack,
-            flags: Flags(flags),
-            window,
-        },
-    );
-    prop_oneof![
-        (any::<u32>(), any::<u32>()).prop_map(|(major, minor)| Frame::Version { major, minor }),
-        (any::<u8>(), payload()).prop_map(|(kind, text)| Frame::Control {
-            kind: kind.into(),
-            text
-        }),
-        payload().prop_map(|value| Frame::Setup { value }),
-        (segment, payload()).prop_map(|(segment, payload)| Frame::Tcp { segment, payload }),
-        (7_u32.., payload()).prop_map(|(protocol, payload)| Frame::Unknown { protocol, payload }),
-    ]
-}
-
 proptest! {
-    #[test]
-    fn a_frame_survives_a_round_trip(frame in any_frame(), tx_seq: u16, rx_seq: u16, long: bool) {
-        let numbers = long.then_some(Numbers { magic: MAGIC_HOST, tx_seq, rx_seq });
-        let style = if long { HeaderStyle::Long } else { HeaderStyle::Short };
-        let back = taken(&encoded(&frame, numbers), style);
-        prop_assert_eq!(back.frame, Ok(frame.clone()));
-        prop_assert_eq!(back.numbers, numbers.filter(|_| !matches!(frame, Frame::Version { .. })));
-    }
-
-    #[test]
-    fn splitting_the_stream_anywhere_changes_nothing(frames in proptest::collection::vec(any_frame(), 1..8), cuts in proptest::collection::vec(1_usize..97, 1..30)) {
-        let numbers = Some(Numbers { magic: 1, tx_seq: 2, rx_seq: 3 });
-        let whole: Vec<u8> = frames.iter().flat_map(|frame| encoded(frame, numbers).to_vec()).collect();
-        let (mut rest, mut buffer, mut got) = (&whole[..], BytesMut::new(), Vec::new());
-        let mut cuts = cuts.into_iter().cycle();
-        while !rest.is_empty() {
-            let (piece, tail) = rest.split_at(cuts.next().unwrap().min(rest.len()));
-            buffer.extend_from_slice(piece);
-            rest = tail;
-            while let Some(taken) = take(&mut buffer, HeaderStyle::Long).unwrap() {
-                got.push(taken.frame.unwrap());
-            }
-        }
-        prop_assert_eq!(got, frames);
-    }
-
-    #[test]
-    fn decode_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), protocol in 0_u32..8, len in 0_u32..300) {
-        let head = [protocol.to_be_bytes(), len.to_be_bytes()].concat();
-        for style in [HeaderStyle::Short, HeaderStyle::Long] {
-            let mut buffer = BytesMut::from(&[&head[..], &bytes].concat()[..]);
-            while let Ok(Some(_)) = take(&mut buffer, style) {}
-        }
-    }
-
     #[test]
     fn a_hostile_device_never_makes_the_host_panic_or_hoard(frames in proptest::collection::vec(any_frame(), 0..60), garbage in proptest::collection::vec(any::<u8>(), 0..100)) {
         let (mut host, id, port) = Host::connected(MuxOptions::default().with_receive_buffer(1024));
