@@ -1,2 +1,3 @@
+//! `cabled_fuzz::TARGETS`: `backup_plists`, for libFuzzer.
 #![no_main]
 libfuzzer_sys::fuzz_target!(|data: &[u8]| cabled_fuzz::archive::backup_plists(data));

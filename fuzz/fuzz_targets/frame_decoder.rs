@@ -1,2 +1,3 @@
+//! `cabled_fuzz::TARGETS`: `frame_decoder`, for libFuzzer.
 #![no_main]
 libfuzzer_sys::fuzz_target!(|data: &[u8]| cabled_fuzz::wire::frame_decoder(data));

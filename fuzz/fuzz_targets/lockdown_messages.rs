@@ -1,2 +1,3 @@
+//! `cabled_fuzz::TARGETS`: `lockdown_messages`, for libFuzzer.
 #![no_main]
 libfuzzer_sys::fuzz_target!(|data: &[u8]| cabled_fuzz::lockdown::lockdown_messages(data));

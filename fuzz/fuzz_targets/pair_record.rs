@@ -1,2 +1,3 @@
+//! `cabled_fuzz::TARGETS`: `pair_record`, for libFuzzer.
 #![no_main]
 libfuzzer_sys::fuzz_target!(|data: &[u8]| cabled_fuzz::lockdown::pair_record(data));

@@ -1,6 +1,6 @@
 //! The daemon's protocol, both versions.
 
-use cabled_usbmux::msg::{Form, MAX_MESSAGE, Message, MessageDecoder, Request};
+use cabled_usbmux::msg::{Form, MAX_MESSAGE, Message, MessageDecoder, Reply, Request};
 
 use crate::script::{pieces, with_cuts};
 use crate::wire::survives_xml;
@@ -44,7 +44,10 @@ pub fn usbmux_messages(data: &[u8]) {
             );
         }
         match Message::decode(&header, &payload) {
-            Ok(Message::Reply(reply)) => {
+            Ok(Message::Reply(mut reply)) => {
+                if let Reply::DeviceList(list) = &mut reply {
+                    list.unreadable = 0; // counted, not kept
+                }
                 let bytes = reply
                     .encode(Form::Plist, header.tag)
                     .expect("every reply has a plist form");

@@ -13,7 +13,7 @@ fn corpus(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target)
 }
 
-/// The files of a target's corpus, by name.
+/// The committed files of a target's corpus, by name; what libFuzzer collected beside them has 40 hexadecimal digits.
 fn corpus_files(target: &str) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = std::fs::read_dir(corpus(target))
         .unwrap_or_else(|error| panic!("corpus of {target}: {error}"))
@@ -22,6 +22,7 @@ fn corpus_files(target: &str) -> Vec<(String, Vec<u8>)> {
             let name = entry.file_name().to_string_lossy().into_owned();
             (name, std::fs::read(entry.path()).unwrap())
         })
+        .filter(|(name, _)| name.len() != 40)
         .collect();
     files.sort();
     files
