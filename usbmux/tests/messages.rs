@@ -320,7 +320,12 @@ fn everything_real_clients_sent_is_read() {
                 }
                 assert_same(&request.encode(&client, one(bytes).0.tag), bytes, request.name());
             } else {
-                assert!(matches!(message(bytes), Message::Reply(_)));
+                let listens = line.file.ends_with("/library-listen.jsonl");
+                match message(bytes) {
+                    Message::Reply(_) => {}
+                    Message::Event(_) if listens => {}
+                    other => panic!("{}: {other:?}", line.file),
+                }
             }
         }
     }

@@ -347,7 +347,10 @@ impl DeviceMux {
             self.ready.push_back(id);
         }
         if slot.connection.is_closed() {
-            self.by_pair.remove(&slot.connection.pair());
+            // The host may have dialed again from the same port, while the service still held on to this one.
+            if self.by_pair.get(&slot.connection.pair()) == Some(&id) {
+                self.by_pair.remove(&slot.connection.pair());
+            }
             if slot.released {
                 self.slots.remove(&id);
             }

@@ -147,6 +147,8 @@ pub fn read_dict(bytes: &[u8], limits: &Limits) -> Result<Dictionary, WireError>
 /// Writes an XML property list that starts with `<?xml`, as lockdown and usbmux want it.
 ///
 /// Dates are cut to whole seconds: Apple's are, and Python's reader refuses others.
+/// XML cannot say most control characters, and strict readers refuse a list that has one: those below 0x20 but tab, LF
+/// and CR become blanks.
 #[must_use]
 pub fn to_xml(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
@@ -156,7 +158,7 @@ pub fn to_xml(value: &Value) -> Vec<u8> {
     if value.to_writer_xml(&mut out).is_err() {
         out.clear();
     }
-    out
+    xml::without_control_characters(&out).unwrap_or(out)
 }
 
 /// Writes a binary property list; equal strings are stored once, reals take 8 bytes.

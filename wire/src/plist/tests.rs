@@ -100,6 +100,15 @@ fn entities_cannot_be_declared() {
 }
 
 #[test]
+fn what_is_written_as_xml_has_no_control_character() {
+    let name = Value::String("a\0b\u{1f}c\td\r\n".to_owned());
+    let xml = to_xml(&name);
+    assert!(xml.iter().all(|byte| *byte >= 0x20 || matches!(byte, b'\t' | b'\n')));
+    let read = read(&xml, &Limits::default()).unwrap();
+    assert_eq!(read.as_string(), Some("a b c\td\r\n"));
+}
+
+#[test]
 fn control_characters_in_a_device_name_are_read_as_blanks() {
     let xml = b"<?xml version=\"1.0\"?><plist version=\"1.0\"><dict><key>DeviceName</key><string>a\x01b</string></dict></plist>";
     let dict = read_dict(xml, &Limits::default()).unwrap();
