@@ -208,7 +208,7 @@ async fn a_heartbeat_that_announces_a_silence_without_end_is_not_believed() {
     )
     .await;
     let ended = tokio::time::timeout(Duration::from_secs(86_400), Heartbeat::new(ours).run()).await;
-    assert_eq!(ended.unwrap(), Ended::Silent);
+    assert_eq!(ended.unwrap(), Ended::Malformed);
 }
 
 #[tokio::test]

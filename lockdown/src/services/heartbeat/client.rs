@@ -8,8 +8,6 @@ use crate::services::REPLY_LIMIT;
 
 /// How long the first beat may take.
 const FIRST: Duration = Duration::from_secs(15);
-/// The longest time between two beats that is believed; devices say 10 to 20 seconds.
-const LONGEST: Duration = Duration::from_secs(3600);
 /// How long a beat may be late.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -58,7 +56,7 @@ impl Heartbeat {
         {
             Beat::Marco { interval, .. } => {
                 if let Some(seconds) = interval {
-                    self.next_within = Duration::from_secs(seconds).min(LONGEST).saturating_add(GRACE);
+                    self.next_within = Duration::from_secs(seconds).saturating_add(GRACE);
                 }
                 self.link
                     .say(&Polo, "answering the device's heartbeat", REPLY_LIMIT)
