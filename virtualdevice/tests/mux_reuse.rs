@@ -1,5 +1,5 @@
 //! Ports that a host uses again while the phone's service still holds the old connection.
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::panic, reason = "test code")]
 
 use std::time::Instant;
 
