@@ -94,7 +94,7 @@ impl Deadlines {
     }
 }
 
-/// How an [`Exchange`] behaves.
+/// How an [`Exchange`](crate::machine::Exchange) behaves.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ExchangeOptions {

@@ -169,6 +169,49 @@ async fn a_listing_that_is_cut_short_or_never_ends_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_listing_whose_chunks_are_few_and_huge_is_an_error() {
+    use installation_proxy::{InstallationProxy, MAX_LISTING, Reply};
+    let (ours, mut device) = ends();
+    let mut huge = app("a.b");
+    huge.insert("Padding".to_owned(), Value::Data(vec![0; 8 << 20]));
+    let chunk = Reply::Browsing {
+        index: None,
+        amount: None,
+        total: None,
+        list: vec![huge],
+    };
+    let bytes = cabled_wire::frame::encode(&chunk.encode_binary()).unwrap();
+    let device = tokio::spawn(async move {
+        let mut sent = 0;
+        while sent < 4 * MAX_LISTING && device.write_all(&bytes).await.is_ok() {
+            sent += bytes.len();
+        }
+        sent
+    });
+    let mut proxy = InstallationProxy::new(ours);
+    let error = proxy.browse("Any", &[]).await.unwrap().all().await.unwrap_err();
+    assert!(matches!(error, ServiceError::TooLarge { .. }), "{error:?}");
+    drop(proxy);
+    assert!(device.await.unwrap() < 2 * MAX_LISTING);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_that_announces_a_silence_without_end_is_not_believed() {
+    use heartbeat::{Beat, Ended, Heartbeat};
+    let (ours, mut device) = ends();
+    say(
+        &mut device,
+        &Beat::Marco {
+            interval: Some(1_000_000_000_000),
+            extra: Dictionary::new(),
+        },
+    )
+    .await;
+    let ended = tokio::time::timeout(Duration::from_secs(86_400), Heartbeat::new(ours).run()).await;
+    assert_eq!(ended.unwrap(), Ended::Malformed);
+}
+
+#[tokio::test]
 async fn an_installation_reports_its_steps_and_its_failure() {
     use installation_proxy::{Command, InstallationProxy, Reply};
     let (ours, mut device) = ends();

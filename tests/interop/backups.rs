@@ -364,5 +364,8 @@ fn info_and_list() -> Outcome {
     Libimobiledevice.pair(&bed, &phone)?;
     Libimobiledevice.back_up(&bed, &phone, &dir, true)?;
     bed.run("idevicebackup2", &["info", &path(&dir)])?.ok()?;
+    bed.run("idevicebackup2", &["list", &path(&dir)])?
+        .ok()?
+        .says("HomeDomain")?;
     Ok(())
 }

@@ -23,9 +23,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Runs it against the bed's daemon, which the environment names.
+/// Runs it against the bed's daemon, which the environment names; talkative, so that a failure shows where it was.
 pub(crate) fn run(bed: &Bed, args: &[&str]) -> Result<Ran, String> {
-    bed.run(PROGRAM, args)
+    bed.run(PROGRAM, &[&["-v"], args].concat())
 }
 
 /// A phone that has paired with it.

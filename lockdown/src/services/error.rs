@@ -35,6 +35,14 @@ pub enum ServiceError {
         /// The limit.
         max: usize,
     },
+    /// A listing has more bytes than we accept.
+    #[error("{service} lists more than {max} bytes")]
+    TooLarge {
+        /// The service.
+        service: &'static str,
+        /// The limit.
+        max: usize,
+    },
 }
 
 impl ServiceError {
@@ -50,7 +58,7 @@ impl ServiceError {
                 "PasswordProtected" | "DeviceLocked" => "unlock the device and try again",
                 _ => "try again; the code says what the device objects to",
             },
-            Self::WrongReply { .. } | Self::TooMany { .. } => "report this with a trace log",
+            Self::WrongReply { .. } | Self::TooMany { .. } | Self::TooLarge { .. } => "report this with a trace log",
         }
     }
 }

@@ -3,7 +3,7 @@
 mod client;
 mod msg;
 
-pub use client::{Browse, InstallationProxy, MAX_APPS, Progress};
+pub use client::{Browse, InstallationProxy, MAX_APPS, MAX_LISTING, Progress};
 pub use msg::{Command, Reply};
 
 /// The service.

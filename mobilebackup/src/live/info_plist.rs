@@ -118,7 +118,13 @@ fn basics(udid: &str, facts: &Facts, now: SystemTime) -> Dictionary {
     put("Target Identifier", udid.into());
     put("Target Type", "Device".into());
     put("Unique Identifier", udid.to_uppercase().into());
-    put("iTunes Settings", Value::Dictionary(facts.itunes.clone()));
+    let settings = Value::Dictionary(facts.itunes.clone());
+    if plist::to_xml(&settings).is_empty() {
+        // Something in it cannot be said in XML; with it nothing could be written at all.
+        put("iTunes Settings", Value::Dictionary(Dictionary::new()));
+    } else {
+        put("iTunes Settings", settings);
+    }
     put("iTunes Version", facts.min_itunes.as_deref().unwrap_or("10.0.1").into());
     info
 }
@@ -142,6 +148,10 @@ async fn apps(paired: &Paired, notices: &mut Vec<Notice>) -> (Dictionary, Vec<Va
                 let Ok(id) = app.text("CFBundleIdentifier") else {
                     continue;
                 };
+                total = total.saturating_add(id.len());
+                if total > MAX_APPS {
+                    continue;
+                }
                 installed.push(Value::from(id));
                 let (Ok(sinf), Ok(metadata)) = (app.data("ApplicationSINF"), app.data("iTunesMetadata")) else {
                     continue;
@@ -165,7 +175,7 @@ async fn apps(paired: &Paired, notices: &mut Vec<Notice>) -> (Dictionary, Vec<Va
     if total > MAX_APPS {
         lack(
             "Applications",
-            format!("receipts and metadata are more than {MAX_APPS} bytes"),
+            format!("names, receipts and metadata are more than {MAX_APPS} bytes"),
         );
     }
     if !applications.is_empty() {
@@ -257,5 +267,18 @@ mod tests {
         for absent in ["MEID", "IMEI", "ICCID", "Phone Number"] {
             assert!(!info.contains_key(absent), "{absent}");
         }
+    }
+
+    #[test]
+    fn settings_that_xml_cannot_say_do_not_empty_the_file() {
+        let facts = Facts {
+            values: dict! { "DeviceName" => "Anna's iPhone" },
+            itunes: dict! { "Odd" => Value::Uid(cabled_wire::plist::Uid::new(1)) },
+            min_itunes: None,
+        };
+        let info = basics("udid", &facts, SystemTime::UNIX_EPOCH);
+        let bytes = plist::to_xml(&Value::Dictionary(info));
+        let info = plist::read_dict(&bytes, &plist::Limits::default()).unwrap();
+        assert_eq!(info.text("Device Name"), Ok("Anna's iPhone"));
     }
 }

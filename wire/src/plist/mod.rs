@@ -146,14 +146,15 @@ pub fn read_dict(bytes: &[u8], limits: &Limits) -> Result<Dictionary, WireError>
 
 /// Writes an XML property list that starts with `<?xml`, as lockdown and usbmux want it.
 ///
-/// Dates are cut to whole seconds: Apple's are, and Python's reader refuses others.
+/// Dates are cut to whole seconds: Apple's are, and Python's reader refuses others. An archive reference, which XML has
+/// no element for, becomes the dictionary `CF$UID` that Apple writes for it.
 /// XML cannot say most control characters, and strict readers refuse a list that has one: those below 0x20 but tab, LF
 /// and CR become blanks.
 #[must_use]
 pub fn to_xml(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
-    let whole = in_whole_seconds(value);
-    let value = whole.as_ref().unwrap_or(value);
+    let sayable = sayable_in_xml(value);
+    let value = sayable.as_ref().unwrap_or(value);
     // Writing to memory fails only for what cannot be said in XML; an empty list then says so to the reader.
     if value.to_writer_xml(&mut out).is_err() {
         out.clear();
@@ -171,9 +172,11 @@ pub fn to_binary(value: &Value) -> Vec<u8> {
     out
 }
 
-/// A copy whose dates are whole seconds, if it has any that are not.
-fn in_whole_seconds(value: &Value) -> Option<Value> {
+/// A copy with whole seconds in its dates, and with archive references as Apple writes them in XML; `None` if it is the
+/// same.
+fn sayable_in_xml(value: &Value) -> Option<Value> {
     match value {
+        Value::Uid(uid) => Some(crate::dict! { "CF$UID" => uid.get() }.into()),
         Value::Date(date) => {
             let time = SystemTime::from(*date);
             let whole = match time.duration_since(SystemTime::UNIX_EPOCH) {
@@ -189,7 +192,7 @@ fn in_whole_seconds(value: &Value) -> Option<Value> {
                 .map(|whole| Value::Date(whole.into()))
         }
         Value::Array(items) => {
-            let cut: Vec<_> = items.iter().map(in_whole_seconds).collect();
+            let cut: Vec<_> = items.iter().map(sayable_in_xml).collect();
             let changed = cut.iter().any(Option::is_some);
             let whole = || {
                 cut.into_iter()
@@ -199,7 +202,7 @@ fn in_whole_seconds(value: &Value) -> Option<Value> {
             changed.then(|| Value::Array(whole().collect()))
         }
         Value::Dictionary(entries) => {
-            let cut: Vec<_> = entries.iter().map(|(_, item)| in_whole_seconds(item)).collect();
+            let cut: Vec<_> = entries.iter().map(|(_, item)| sayable_in_xml(item)).collect();
             let changed = cut.iter().any(Option::is_some);
             let whole = || {
                 let pairs = cut.into_iter().zip(entries);

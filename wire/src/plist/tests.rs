@@ -160,6 +160,13 @@ fn dates_in_xml_are_whole_seconds() {
     assert!(text.contains("<true/>"), "{text}");
 }
 
+#[test]
+fn an_archive_reference_is_said_in_xml_as_apple_says_it() {
+    let archive: Value = crate::dict! { "root" => Value::Uid(Uid::new(7)) }.into();
+    let read_back = read_dict(&to_xml(&archive), &Limits::default()).unwrap();
+    assert_eq!(read_back.dict("root").unwrap().integer("CF$UID"), Ok(7));
+}
+
 fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         any::<bool>().prop_map(Value::Boolean),

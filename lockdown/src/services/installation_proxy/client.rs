@@ -10,6 +10,8 @@ use crate::services::{REPLY_LIMIT, ServiceError};
 
 /// How many apps a listing may have.
 pub const MAX_APPS: usize = 100_000;
+/// How many bytes a listing may have as it is sent, all chunks together.
+pub const MAX_LISTING: usize = 64 << 20;
 /// How long one step of an installation may take.
 const STEP_LIMIT: Duration = Duration::from_secs(300);
 const SERVICE: &str = "installation_proxy";
@@ -25,6 +27,7 @@ pub struct InstallationProxy {
 pub struct Browse<'a> {
     link: &'a mut PlistLink,
     seen: usize,
+    bytes: usize,
     done: bool,
 }
 
@@ -57,6 +60,7 @@ impl InstallationProxy {
         Ok(Browse {
             link: &mut self.link,
             seen: 0,
+            bytes: 0,
             done: false,
         })
     }
@@ -164,13 +168,24 @@ impl Browse<'_> {
     /// The next chunk; `None` when the listing is complete. Safe to drop.
     ///
     /// # Errors
-    /// [`ServiceError::Refused`]; [`ServiceError::TooMany`] above [`MAX_APPS`]; [`ServiceError::Link`], also when the
+    /// [`ServiceError::Refused`]; [`ServiceError::TooMany`] above [`MAX_APPS`]; [`ServiceError::TooLarge`] above
+    /// [`MAX_LISTING`]; [`ServiceError::Link`], also when the
     /// device closes the stream before the end.
     pub async fn next(&mut self) -> Result<Option<Vec<Dictionary>>, ServiceError> {
         if self.done {
             return Ok(None);
         }
-        match self.link.hear::<Reply>("listing apps", REPLY_LIMIT).await? {
+        let phase = "listing apps";
+        let body = self.link.receive_within(phase, REPLY_LIMIT).await?;
+        self.bytes = self.bytes.saturating_add(body.len());
+        if self.bytes > MAX_LISTING {
+            self.link.give_up();
+            return Err(ServiceError::TooLarge {
+                service: SERVICE,
+                max: MAX_LISTING,
+            });
+        }
+        match self.link.decode::<Reply>(&body, phase)? {
             Reply::Browsing { list, .. } => {
                 self.seen = self.seen.saturating_add(list.len().max(1)); // empty chunks must end some time, too
                 if self.seen > MAX_APPS {

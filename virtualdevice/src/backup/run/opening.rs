@@ -1,7 +1,8 @@
 //! The beginning of a run: what the host has, and what follows from it (spec mobilebackup2 9.2 and 9.3).
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use cabled_devicelink::msg::{Detail, Message, Status as Answer};
 use cabled_wire::plist::{DictExt, Dictionary};
@@ -11,6 +12,7 @@ use super::super::FileId;
 use super::super::error::{LocalError, Outcome, Stop, internal, refusal_under};
 use super::super::fetch;
 use super::super::format::database::Reader;
+use super::super::format::keybag::Key;
 use super::super::format::plists::{MAX_PLIST, Manifest, SnapshotState, Status};
 use super::super::plan::Base;
 use super::super::session::Session;
@@ -92,49 +94,61 @@ pub(super) async fn read(
     let key = manifest
         .manifest_key
         .and_then(|key| protection.keys.unwrap_file_key(&key, None));
-    let file = folder.join("base.db");
-    let fetched = fetch::file(session, &path("Manifest.db", &source), 0.0, &file, key).await?;
-    let revisions = session.state.revisions(&status.uuid);
-    let base = match fetched {
-        fetch::Fetched::Whole => {
-            let load = move || Base::load(Reader::open(&file)?, revisions, manifest.date);
-            spawn_blocking(load).await.unwrap_or(Err(LocalError::Abandoned))
-        }
-        fetch::Fetched::Missing if forgiving => return Ok(opening),
-        fetch::Fetched::Missing => {
-            return Err(invalid("Error reading backup database", "No such file or directory", 4));
-        }
-        fetch::Fetched::Damaged => Err(LocalError::Abandoned),
-    };
-    match base {
+    let (from, to) = (path("Manifest.db", &source), folder.join("base.db"));
+    match load_base(session, &from, to, key, &status.uuid, manifest.date).await? {
         Ok(base) => opening.base = Some(base),
         Err(_) if forgiving => return Ok(opening),
-        Err(_) => {
-            return Err(invalid(
-                "Error reading backup database",
-                "The database cannot be read",
-                11,
-            ));
-        }
+        Err((under, number)) => return Err(invalid("Error reading backup database", under, number)),
     }
     if session.profile().lists_at_start
         && let Some(base) = &opening.base
     {
-        let sizes = base.recorded_sizes().map_err(|error| internal(codes.generic, &error))?;
-        let expected = sizes.into_iter().map(|(id, size)| {
-            let stored = if encrypted {
-                super::super::format::cipher::padded(size)
-            } else {
-                size
-            };
-            (id, Some(stored))
-        });
-        if !listed(session, expected.collect()).await?.missing.is_empty() {
+        let expected = stored_payloads(base, encrypted).map_err(|error| internal(codes.generic, &error))?;
+        if !listed(session, expected).await?.missing.is_empty() {
             tracing::debug!("the host lacks payloads of the last backup: sending everything");
             opening.base = None;
         }
     }
     Ok(opening)
+}
+
+/// The last backup's database, or what the refusal gives as its cause, with the number.
+async fn load_base(
+    session: &mut Session,
+    from: &str,
+    to: PathBuf,
+    key: Option<Key>,
+    uuid: &str,
+    date: SystemTime,
+) -> Outcome<Result<Base, (&'static str, i64)>> {
+    const UNREADABLE: (&str, i64) = ("The database cannot be read", 11);
+    let fetched = fetch::file(session, from, 0.0, &to, key).await?;
+    let revisions = session.state.revisions(uuid);
+    Ok(match fetched {
+        fetch::Fetched::Whole => {
+            let load = move || Base::load(Reader::open(&to)?, revisions, date);
+            let loaded = spawn_blocking(load).await.unwrap_or(Err(LocalError::Abandoned));
+            loaded.map_err(|error| {
+                tracing::debug!(%error, "the last backup's database cannot be read");
+                UNREADABLE
+            })
+        }
+        fetch::Fetched::Missing => Err(("No such file or directory", 4)),
+        fetch::Fetched::Damaged => Err(UNREADABLE),
+    })
+}
+
+/// Every payload of the last backup, with its length at the host's.
+fn stored_payloads(base: &Base, encrypted: bool) -> Result<HashMap<FileId, Option<u64>>, LocalError> {
+    let stored = |size| {
+        if encrypted {
+            super::super::format::cipher::padded(size)
+        } else {
+            size
+        }
+    };
+    let sizes = base.recorded_sizes()?;
+    Ok(sizes.into_iter().map(|(id, size)| (id, Some(stored(size)))).collect())
 }
 
 /// Records can be kept only if the keys in them can be.
