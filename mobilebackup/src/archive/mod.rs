@@ -45,29 +45,43 @@
 //! All of it is the feature `archive` (on by default), which pulls in no async runtime, no TLS and no device crate.
 
 mod bplist;
+pub mod build;
+pub mod change;
 mod cipher;
+pub mod completeness;
 #[cfg(test)]
 mod damage_tests;
 mod database;
+pub mod diff;
 mod entry;
 mod error;
+pub mod extract;
 mod file_id;
+pub mod find;
 #[cfg(test)]
 pub(crate) mod golden;
 mod index;
 mod kdf;
 pub mod keybag;
+pub mod keychain;
 mod layout;
 pub mod mbdb;
 pub mod mbfile;
 mod metadata;
+pub mod names;
 mod observe;
 mod open;
 mod options;
 mod padding;
 pub mod plists;
 mod read;
+pub mod records;
+pub mod salvage;
+pub mod select;
+pub mod sqlite;
+pub mod statistics;
 mod stream;
+pub mod tree;
 pub mod verify;
 mod wrap;
 

@@ -1,0 +1,1 @@
+//! Backups on this computer, found without opening them (spec backup-format, 18).

@@ -1,0 +1,1 @@
+//! Keychain items of a backup (spec backup-format, 11).

@@ -1,0 +1,1 @@
+//! Names of a backup as names on this computer, reversibly (spec backup-format, 15).

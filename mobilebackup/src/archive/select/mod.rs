@@ -1,0 +1,1 @@
+//! Choosing entries: by category, by glob, by domain.

@@ -1,0 +1,1 @@
+//! SQLite databases inside a backup, opened with their write-ahead log and without exporting them.
