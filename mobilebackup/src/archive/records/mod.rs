@@ -14,6 +14,7 @@ mod error;
 pub mod html;
 pub mod jsonl;
 mod note;
+pub mod notes;
 pub mod schema;
 pub mod time;
 

@@ -35,6 +35,8 @@ struct Text {
     text: String,
     /// A line feed is due before the next text.
     line_due: bool,
+    /// No tag ends any more: what is left is text, and need not be searched again at every bracket.
+    no_tags: bool,
 }
 
 impl Text {
@@ -70,11 +72,16 @@ impl Text {
 
     /// Takes a tag, and gives what comes after it.
     fn tag<'a>(&mut self, from: &'a str) -> &'a str {
+        if self.no_tags {
+            self.push("<");
+            return from.get(1..).unwrap_or("");
+        }
         if let Some(comment) = from.strip_prefix("<!--") {
             return comment.split_once("-->").map_or("", |(_, after)| after);
         }
         let Some((tag, after)) = from.split_once('>') else {
             // A lone bracket is text.
+            self.no_tags = true;
             self.push("<");
             return from.get(1..).unwrap_or("");
         };
