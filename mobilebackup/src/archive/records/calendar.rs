@@ -32,19 +32,19 @@ mod tests;
 
 use serde::Serialize;
 
-use super::note::Notes;
+use super::note::{Notes, Problem, RecordNote};
 use super::time::Timestamp;
+use super::{RecordError, Source, Store};
+use crate::archive::{Archive, FileEntry, Kind};
 
 pub use recurrence::{ByDay, Frequency, Recurrence, Weekday};
 
 /// The contents of one store.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct CalendarBook {
-    /// Where the store lies in the backup.
-    pub domain: String,
-    /// Its relative path.
-    pub path: String,
+    /// The store.
+    pub source: Source,
     /// Calendars, or lists of reminders.
     pub calendars: Vec<Calendar>,
     /// Events, in the order of their rows.
@@ -53,6 +53,9 @@ pub struct CalendarBook {
     pub tasks: Vec<Task>,
     /// What could not be read.
     pub problems: Notes,
+    /// Why nothing or not all of the store could be read; told among the problems, too.
+    #[serde(skip)]
+    pub failure: Option<RecordError>,
 }
 
 /// A calendar, or a list of reminders.
@@ -114,7 +117,10 @@ impl Location {
     /// Name and address in one line.
     #[must_use]
     pub fn line(&self) -> String {
-        let parts: Vec<&str> = [self.title.as_deref(), self.address.as_deref()].into_iter().flatten().collect();
+        let parts: Vec<&str> = [self.title.as_deref(), self.address.as_deref()]
+            .into_iter()
+            .flatten()
+            .collect();
         parts.join(", ")
     }
 }
@@ -311,4 +317,77 @@ pub struct Task {
     pub modified: Option<Timestamp>,
     /// Marked as deleted.
     pub deleted: bool,
+}
+
+/// Where events are.
+const CALENDAR: (&str, &str) = ("HomeDomain", "Library/Calendar/Calendar.sqlitedb");
+
+/// Where the stores of Reminders are: domain and the beginning of the path.
+const REMINDERS: [(&str, &str); 2] = [
+    ("AppDomainGroup-group.com.apple.reminders", "Container_v1/Stores/Data-"),
+    ("HomeDomain", "Library/Reminders/Container_v1/Stores/Data-"),
+];
+
+impl CalendarBook {
+    pub(super) fn empty(source: Source) -> Self {
+        Self {
+            source,
+            calendars: Vec::new(),
+            events: Vec::new(),
+            tasks: Vec::new(),
+            problems: Notes::default(),
+            failure: None,
+        }
+    }
+
+    /// Reads the events and reminders of a backup: one book for each store that is there (spec 14), none if there is
+    /// none. A store that cannot be read does not hide the others: its book is empty and says so.
+    ///
+    /// Looks at every row of the index, to find the stores of Reminders, whose names differ.
+    ///
+    /// # Errors
+    /// [`RecordError::Archive`] if the backup is locked or its index damaged.
+    pub fn read_all(archive: &Archive) -> Result<Vec<Self>, RecordError> {
+        let mut books = Vec::new();
+        let events = archive.entry_at(CALENDAR.0, CALENDAR.1)?;
+        if let Some(entry) = events.filter(|entry| entry.kind == Kind::File) {
+            books.push(Self::read(archive, &entry, rows::read));
+        }
+        for entry in archive.entries()? {
+            let entry = entry?;
+            if books.len() < MAX_STORES && entry.kind == Kind::File && is_reminders(&entry) {
+                books.push(Self::read(archive, &entry, reminders::read));
+            }
+        }
+        Ok(books)
+    }
+
+    fn read(
+        archive: &Archive,
+        entry: &FileEntry,
+        read: fn(&rusqlite::Connection, &mut Self) -> Result<(), RecordError>,
+    ) -> Self {
+        let mut book = Self::empty(entry.into());
+        if let Err(error) = Store::open(archive, entry).and_then(|store| read(store.connection(), &mut book)) {
+            let reason = super::export::with_causes(&error);
+            book.problems
+                .push(RecordNote::table("the store", Problem::Damaged { reason }));
+            book.failure = Some(error);
+        }
+        book
+    }
+
+    /// The calendar or list of that row.
+    #[must_use]
+    pub fn calendar(&self, id: i64) -> Option<&Calendar> {
+        self.calendars.iter().find(|calendar| calendar.id == id)
+    }
+}
+
+/// Most stores that are read: a phone has one per account.
+const MAX_STORES: usize = 64;
+
+fn is_reminders(entry: &FileEntry) -> bool {
+    let at = |(domain, start): &(&str, &str)| *entry.domain == **domain && entry.path.starts_with(start);
+    entry.path.ends_with(".sqlite") && REMINDERS.iter().any(at)
 }

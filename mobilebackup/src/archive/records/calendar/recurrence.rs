@@ -76,7 +76,9 @@ impl Weekday {
     }
 
     fn of_name(name: &str) -> Option<Self> {
-        let found = Self::NAMES.iter().find(|(letters, _)| letters.eq_ignore_ascii_case(name));
+        let found = Self::NAMES
+            .iter()
+            .find(|(letters, _)| letters.eq_ignore_ascii_case(name));
         found.map(|(_, day)| *day)
     }
 }
@@ -170,13 +172,19 @@ impl Recurrence {
     }
 
     fn read_part(&mut self, part: &str) -> bool {
-        let Some((key, values)) = part.split_once('=') else { return false };
+        let Some((key, values)) = part.split_once('=') else {
+            return false;
+        };
         let values: Vec<&str> = values.split(',').map(str::trim).filter(|v| !v.is_empty()).collect();
         if values.len() > MAX_PARTS {
             return false;
         }
         match key.trim().to_ascii_uppercase().as_str() {
-            "D" | "BYDAY" => values.iter().map(|v| by_day(v)).collect::<Option<Vec<_>>>().map(|v| self.by_day = v),
+            "D" | "BYDAY" => values
+                .iter()
+                .map(|v| by_day(v))
+                .collect::<Option<Vec<_>>>()
+                .map(|v| self.by_day = v),
             "M" | "BYMONTHDAY" => numbers(&values, 31, true).map(|v| self.by_month_day = v),
             "O" | "BYMONTH" => numbers(&values, 12, false).map(|v| self.by_month = v),
             "Y" | "BYYEARDAY" => numbers(&values, 366, true).map(|v| self.by_year_day = v),
@@ -279,7 +287,10 @@ mod tests {
         let monthly = rule(Frequency::Monthly, "D=+2TU,-1FR");
         assert_eq!(monthly.rule(None), "FREQ=MONTHLY;BYDAY=2TU,-1FR");
         let yearly = rule(Frequency::Yearly, "O=3,9;M=-1,15");
-        assert_eq!(yearly.rule(Some("20300101")), "FREQ=YEARLY;UNTIL=20300101;BYMONTH=3,9;BYMONTHDAY=-1,15");
+        assert_eq!(
+            yearly.rule(Some("20300101")),
+            "FREQ=YEARLY;UNTIL=20300101;BYMONTH=3,9;BYMONTHDAY=-1,15"
+        );
         let workday = rule(Frequency::Monthly, "D=0MO,0TU,0WE,0TH,0FR;S=-1");
         assert_eq!(workday.rule(None), "FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1");
         assert!(workday.not_understood.is_empty());
@@ -288,8 +299,14 @@ mod tests {
     #[test]
     fn words_of_the_standard_are_understood_and_contradictions_told() {
         assert_eq!(rule(Frequency::Weekly, "FREQ=WEEKLY").not_understood, [""; 0]);
-        assert_eq!(rule(Frequency::Daily, "FREQ=WEEKLY;BYMONTH=13").not_understood, ["FREQ=WEEKLY", "BYMONTH=13"]);
-        assert_eq!(rule(Frequency::Weekly, "D=0XX;Q=1;;M=32").not_understood, ["D=0XX", "Q=1", "M=32"]);
+        assert_eq!(
+            rule(Frequency::Daily, "FREQ=WEEKLY;BYMONTH=13").not_understood,
+            ["FREQ=WEEKLY", "BYMONTH=13"]
+        );
+        assert_eq!(
+            rule(Frequency::Weekly, "D=0XX;Q=1;;M=32").not_understood,
+            ["D=0XX", "Q=1", "M=32"]
+        );
     }
 
     #[test]

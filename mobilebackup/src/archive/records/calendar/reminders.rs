@@ -22,7 +22,12 @@ pub(super) fn read(db: &Connection, book: &mut CalendarBook) -> Result<(), Recor
     lists(db, &schema, book)?;
     let mut children = Children::read(db, &schema, book)?;
     reminders(db, &schema, &mut children, book)?;
-    let orphans: Vec<i64> = children.recurrences.into_keys().chain(children.assignees.into_keys()).chain(children.alarms.into_keys()).collect();
+    let orphans: Vec<i64> = children
+        .recurrences
+        .into_keys()
+        .chain(children.assignees.into_keys())
+        .chain(children.alarms.into_keys())
+        .collect();
     for id in orphans {
         let problem = Problem::Dangling { to: "reminder", id };
         book.problems.push(RecordNote::table("ZREMCDOBJECT", problem));
@@ -43,20 +48,33 @@ fn lists(db: &Connection, schema: &Schema, book: &mut CalendarBook) -> Result<()
         }
     }
     let table = schema.first_of(&["ZREMCDBASELIST", "ZREMCDLIST", "ZREMCDOBJECT"]);
-    let Some(table) = table.map(|table| table.name().to_owned()) else { return Ok(()) };
-    let Some(select) = schema.select(&table, &["ZNAME", "ZACCOUNT"]) else { return Ok(()) };
+    let Some(table) = table.map(|table| table.name().to_owned()) else {
+        return Ok(());
+    };
+    let Some(select) = schema.select(&table, &["ZNAME", "ZACCOUNT"]) else {
+        return Ok(());
+    };
     // In iOS 13 the name of a list is in one of the numbered columns of the table of all objects.
-    let select = select.or("ZNAME2", &["ZNAME2"]).or("ZNAME1", &["ZNAME1"]).or("of_list", &["ZISGROUP", "ZSHARINGSTATUS"]);
+    let select = select
+        .or("ZNAME2", &["ZNAME2"])
+        .or("ZNAME1", &["ZNAME1"])
+        .or("of_list", &["ZISGROUP", "ZSHARINGSTATUS"]);
     let only_lists = table.eq_ignore_ascii_case("ZREMCDOBJECT");
     let found = &mut book.calendars;
     let _ = select.each(db, &mut book.problems, |row| {
         if let Some(id) = row.id().filter(|_| !only_lists || !row.is_null("of_list")) {
-            let title = row.some_text("ZNAME").or_else(|| row.some_text("ZNAME2")).or_else(|| row.some_text("ZNAME1"));
+            let title = row
+                .some_text("ZNAME")
+                .or_else(|| row.some_text("ZNAME2"))
+                .or_else(|| row.some_text("ZNAME1"));
             found.push(Calendar {
                 id,
                 title,
                 color: None,
-                account: row.integer("ZACCOUNT").and_then(|account| accounts.get(&account)).cloned(),
+                account: row
+                    .integer("ZACCOUNT")
+                    .and_then(|account| accounts.get(&account))
+                    .cloned(),
             });
         }
         Ok(ControlFlow::Continue(()))
@@ -73,7 +91,13 @@ struct Children {
 
 /// The columns that may name the reminder an object hangs on.
 const OWNERS: [&str; 7] = [
-    "ZREMINDER", "ZREMINDER1", "ZREMINDER2", "ZREMINDER3", "ZREMINDER4", "ZREMINDER5", "ZREMINDER6",
+    "ZREMINDER",
+    "ZREMINDER1",
+    "ZREMINDER2",
+    "ZREMINDER3",
+    "ZREMINDER4",
+    "ZREMINDER5",
+    "ZREMINDER6",
 ];
 
 impl Children {
@@ -82,8 +106,16 @@ impl Children {
         let columns: Vec<&'static str> = [
             &OWNERS[..],
             &[
-                "ZFREQUENCY", "ZINTERVAL", "ZOCCURRENCECOUNT", "ZENDDATE", "ZASSIGNEE", "ZFIRSTNAME", "ZLASTNAME",
-                "ZADDRESS1", "ZDATECOMPONENTSDATA", "ZTIMEINTERVAL",
+                "ZFREQUENCY",
+                "ZINTERVAL",
+                "ZOCCURRENCECOUNT",
+                "ZENDDATE",
+                "ZASSIGNEE",
+                "ZFIRSTNAME",
+                "ZLASTNAME",
+                "ZADDRESS1",
+                "ZDATECOMPONENTSDATA",
+                "ZTIMEINTERVAL",
             ],
         ]
         .concat();
@@ -103,10 +135,15 @@ impl Children {
             } else if let (Some(owner), Some(assignee)) = (owner, row.integer("ZASSIGNEE")) {
                 assignments.push((owner, assignee));
             }
-            let names: Vec<_> = [row.some_text("ZFIRSTNAME"), row.some_text("ZLASTNAME")].into_iter().flatten().collect();
+            let names: Vec<_> = [row.some_text("ZFIRSTNAME"), row.some_text("ZLASTNAME")]
+                .into_iter()
+                .flatten()
+                .collect();
             let address = row.some_text("ZADDRESS1");
             if let Some(id) = row.id().filter(|_| !names.is_empty() || address.is_some()) {
-                let mail = address.as_deref().map(|address| address.strip_prefix("mailto:").unwrap_or(address));
+                let mail = address
+                    .as_deref()
+                    .map(|address| address.strip_prefix("mailto:").unwrap_or(address));
                 let person = Participant {
                     name: Some(names.join(" ")).filter(|name| !name.is_empty()),
                     email: mail.filter(|mail| mail.contains('@')).map(str::to_owned),
@@ -121,8 +158,16 @@ impl Children {
             match people.get(&assignee) {
                 Some(person) => children.assignees.entry(reminder).or_default().push(person.clone()),
                 None => {
-                    let problem = Problem::Dangling { to: "person", id: assignee };
-                    book.problems.push(RecordNote::row("ZREMCDREMINDER", Some(reminder), Some("ZASSIGNEE"), problem));
+                    let problem = Problem::Dangling {
+                        to: "person",
+                        id: assignee,
+                    };
+                    book.problems.push(RecordNote::row(
+                        "ZREMCDREMINDER",
+                        Some(reminder),
+                        Some("ZASSIGNEE"),
+                        problem,
+                    ));
                 }
             }
         }
@@ -130,19 +175,31 @@ impl Children {
     }
 }
 
-/// The numbers are one below those of the calendar: 0 is daily. Novkostya's store has 2 for what its reader calls
-/// monthly, EventKit's own count.
+/// The numbers are taken to be those of EventKit, where 0 is daily; no published store confirms it, so that the number
+/// stays visible in the rule's specifier.
 fn recurrence(row: &mut Fields<'_>) -> Option<Recurrence> {
     let number = row.integer("ZFREQUENCY")?;
     let Some(frequency) = number.checked_add(1).and_then(Frequency::of_number) else {
         let reason = format!("the frequency {number} is not known");
-        row.note("ZFREQUENCY", Problem::Undecodable { what: "the recurrence", reason });
+        row.note(
+            "ZFREQUENCY",
+            Problem::Undecodable {
+                what: "the recurrence",
+                reason,
+            },
+        );
         return None;
     };
-    let interval = row.integer("ZINTERVAL").and_then(|interval| u32::try_from(interval).ok());
+    let interval = row
+        .integer("ZINTERVAL")
+        .and_then(|interval| u32::try_from(interval).ok());
     let mut rule = Recurrence::every(interval.unwrap_or(1).max(1), frequency);
-    rule.count = row.integer("ZOCCURRENCECOUNT").and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
+    rule.count = row
+        .integer("ZOCCURRENCECOUNT")
+        .and_then(|count| u32::try_from(count).ok())
+        .filter(|count| *count > 0);
     rule.until = row.core_data_time("ZENDDATE");
+    rule.specifier = Some(format!("ZFREQUENCY={number}"));
     Some(rule)
 }
 
@@ -153,16 +210,35 @@ fn reminders(
     book: &mut CalendarBook,
 ) -> Result<(), RecordError> {
     let columns = [
-        "ZIDENTIFIER", "ZCKIDENTIFIER", "ZTITLE", "ZTITLE1", "ZNOTES", "ZCOMPLETED", "ZCOMPLETIONDATE", "ZFLAGGED",
-        "ZPRIORITY", "ZALLDAY", "ZCREATIONDATE", "ZLASTMODIFIEDDATE", "ZDUEDATE", "ZSTARTDATE", "ZTIMEZONE",
-        "ZMARKEDFORDELETION", "ZPARENTREMINDER", "ZLIST",
+        "ZIDENTIFIER",
+        "ZCKIDENTIFIER",
+        "ZTITLE",
+        "ZTITLE1",
+        "ZNOTES",
+        "ZCOMPLETED",
+        "ZCOMPLETIONDATE",
+        "ZFLAGGED",
+        "ZPRIORITY",
+        "ZALLDAY",
+        "ZCREATIONDATE",
+        "ZLASTMODIFIEDDATE",
+        "ZDUEDATE",
+        "ZSTARTDATE",
+        "ZTIMEZONE",
+        "ZMARKEDFORDELETION",
+        "ZPARENTREMINDER",
+        "ZLIST",
     ];
-    let Some(select) = schema.select("ZREMCDREMINDER", &columns) else { return Ok(()) };
+    let Some(select) = schema.select("ZREMCDREMINDER", &columns) else {
+        return Ok(());
+    };
     let select = select.expect(&["ZTITLE", "ZCOMPLETED", "ZDUEDATE", "ZLIST"], &mut book.problems);
     let known: std::collections::HashSet<i64> = book.calendars.iter().map(|list| list.id).collect();
     let tasks = &mut book.tasks;
     let _ = select.each(db, &mut book.problems, |row| {
-        let Some(id) = row.id() else { return Ok(ControlFlow::Continue(())) };
+        let Some(id) = row.id() else {
+            return Ok(ControlFlow::Continue(()));
+        };
         let list = row.integer("ZLIST");
         if let Some(list) = list.filter(|list| !known.contains(list)) {
             row.note("ZLIST", Problem::Dangling { to: "list", id: list });
@@ -206,7 +282,9 @@ fn when(row: &mut Fields<'_>, column: &'static str) -> Option<When> {
 /// 16 bytes, or text.
 fn uuid(row: &mut Fields<'_>) -> Option<String> {
     let bytes = row.data("ZIDENTIFIER")?;
-    let Ok(bytes) = <&[u8; 16]>::try_from(bytes) else { return row.some_text("ZIDENTIFIER") };
+    let Ok(bytes) = <&[u8; 16]>::try_from(bytes) else {
+        return row.some_text("ZIDENTIFIER");
+    };
     let mut text = String::with_capacity(36);
     for (index, byte) in bytes.iter().enumerate() {
         if matches!(index, 4 | 6 | 8 | 10) {

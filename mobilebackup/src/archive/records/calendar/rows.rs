@@ -27,7 +27,10 @@ const MAX_TRIGGER: i64 = 10 * 366 * 86_400;
 /// Reads a store.
 pub(super) fn read(db: &Connection, book: &mut CalendarBook) -> Result<(), RecordError> {
     let schema = Schema::of(db)?;
-    let Some(items) = schema.first_of(&["CalendarItem", "Event"]).map(|table| table.name().to_owned()) else {
+    let Some(items) = schema
+        .first_of(&["CalendarItem", "Event"])
+        .map(|table| table.name().to_owned())
+    else {
         return Err(RecordError::Schema {
             records: "events",
             table: "CalendarItem",
@@ -98,8 +101,21 @@ impl Children {
         Ok(children)
     }
 
-    fn read_recurrences(&mut self, db: &Connection, schema: &Schema, book: &mut CalendarBook) -> Result<(), RecordError> {
-        let columns = ["frequency", "interval", "count", "end_date", "specifier", "week_start", "by_month_months"];
+    fn read_recurrences(
+        &mut self,
+        db: &Connection,
+        schema: &Schema,
+        book: &mut CalendarBook,
+    ) -> Result<(), RecordError> {
+        let columns = [
+            "frequency",
+            "interval",
+            "count",
+            "end_date",
+            "specifier",
+            "week_start",
+            "by_month_months",
+        ];
         let Some(select) = schema.select_noted("Recurrence", &columns, &mut book.problems) else {
             return Ok(());
         };
@@ -113,9 +129,18 @@ impl Children {
         Ok(())
     }
 
-    fn read_exceptions(&mut self, db: &Connection, schema: &Schema, book: &mut CalendarBook) -> Result<(), RecordError> {
-        let Some(table) = schema.first_of(&["ExceptionDate", "EventExceptionDate"]) else { return Ok(()) };
-        let Some(select) = schema.select(table.name(), &["date"]) else { return Ok(()) };
+    fn read_exceptions(
+        &mut self,
+        db: &Connection,
+        schema: &Schema,
+        book: &mut CalendarBook,
+    ) -> Result<(), RecordError> {
+        let Some(table) = schema.first_of(&["ExceptionDate", "EventExceptionDate"]) else {
+            return Ok(());
+        };
+        let Some(select) = schema.select(table.name(), &["date"]) else {
+            return Ok(());
+        };
         let select = select.or("owner", &["owner_id", "event_id"]);
         let _ = select.each(db, &mut book.problems, |row| {
             if let (Some(owner), Some(date)) = (row.integer("owner"), row.core_data_time("date")) {
@@ -128,11 +153,15 @@ impl Children {
 
     fn read_alarms(&mut self, db: &Connection, schema: &Schema, book: &mut CalendarBook) -> Result<(), RecordError> {
         let columns = ["trigger_date", "trigger_interval", "proximity"];
-        let Some(select) = schema.select_noted("Alarm", &columns, &mut book.problems) else { return Ok(()) };
+        let Some(select) = schema.select_noted("Alarm", &columns, &mut book.problems) else {
+            return Ok(());
+        };
         // Alarms of a calendar, with no event, are the defaults for new events.
         let select = select.or("owner", &["calendaritem_owner_id", "event_id", "owner_id"]);
         let _ = select.each(db, &mut book.problems, |row| {
-            let Some(owner) = row.integer("owner") else { return Ok(ControlFlow::Continue(())) };
+            let Some(owner) = row.integer("owner") else {
+                return Ok(ControlFlow::Continue(()));
+            };
             let interval = row.integer("trigger_interval");
             let near = interval.filter(|seconds| (-MAX_TRIGGER..=MAX_TRIGGER).contains(seconds));
             let alarm = match (row.integer("proximity"), row.core_data_time("trigger_date"), near) {
@@ -145,7 +174,13 @@ impl Children {
                 Some(alarm) => self.alarms.entry(owner).or_default().push(alarm),
                 None => {
                     let reason = "it has no time that can be".to_owned();
-                    row.note("trigger_interval", Problem::Undecodable { what: "the alarm", reason });
+                    row.note(
+                        "trigger_interval",
+                        Problem::Undecodable {
+                            what: "the alarm",
+                            reason,
+                        },
+                    );
                 }
             }
             Ok(ControlFlow::Continue(()))
@@ -153,31 +188,60 @@ impl Children {
         Ok(())
     }
 
-    fn read_participants(&mut self, db: &Connection, schema: &Schema, book: &mut CalendarBook) -> Result<(), RecordError> {
+    fn read_participants(
+        &mut self,
+        db: &Connection,
+        schema: &Schema,
+        book: &mut CalendarBook,
+    ) -> Result<(), RecordError> {
         let mut identities = HashMap::new();
         if let Some(select) = schema.select("Identity", &["display_name", "address", "first_name", "last_name"]) {
             let _ = select.each(db, &mut book.problems, |row| {
                 if let Some(id) = row.id() {
-                    let names: Vec<_> = [row.some_text("first_name"), row.some_text("last_name")].into_iter().flatten().collect();
+                    let names: Vec<_> = [row.some_text("first_name"), row.some_text("last_name")]
+                        .into_iter()
+                        .flatten()
+                        .collect();
                     let full = Some(names.join(" ")).filter(|name| !name.is_empty());
                     identities.insert(id, (row.some_text("display_name").or(full), row.some_text("address")));
                 }
                 Ok(ControlFlow::Continue(()))
             })?;
         }
-        let Some(table) = schema.first_of(&["Participant", "Attendee"]) else { return Ok(()) };
-        let columns = ["entity_type", "status", "role", "identity_id", "email", "phone_number", "is_self", "display_name"];
-        let Some(select) = schema.select(table.name(), &columns) else { return Ok(()) };
+        let Some(table) = schema.first_of(&["Participant", "Attendee"]) else {
+            return Ok(());
+        };
+        let columns = [
+            "entity_type",
+            "status",
+            "role",
+            "identity_id",
+            "email",
+            "phone_number",
+            "is_self",
+            "display_name",
+        ];
+        let Some(select) = schema.select(table.name(), &columns) else {
+            return Ok(());
+        };
         let select = select.or("owner", &["owner_id", "event_id"]);
         let _ = select.each(db, &mut book.problems, |row| {
-            let Some(owner) = row.integer("owner") else { return Ok(ControlFlow::Continue(())) };
+            let Some(owner) = row.integer("owner") else {
+                return Ok(ControlFlow::Continue(()));
+            };
             let identity = row.integer("identity_id").and_then(|id| identities.get(&id));
             let (name, address) = identity.cloned().unwrap_or_default();
-            let mail = address.as_deref().and_then(|address| address.strip_prefix("mailto:")).map(str::to_owned);
+            let mail = address
+                .as_deref()
+                .and_then(|address| address.strip_prefix("mailto:"))
+                .map(str::to_owned);
             let participant = Participant {
                 name: row.some_text("display_name").or(name),
                 email: row.some_text("email").or(mail),
-                address: row.some_text("phone_number").map(|number| format!("tel:{number}")).or(address),
+                address: row
+                    .some_text("phone_number")
+                    .map(|number| format!("tel:{number}"))
+                    .or(address),
                 status: row.integer("status"),
                 role: row.integer("role"),
                 is_self: row.flag("is_self"),
@@ -195,7 +259,12 @@ impl Children {
         Ok(())
     }
 
-    fn read_attachments(&mut self, db: &Connection, schema: &Schema, book: &mut CalendarBook) -> Result<(), RecordError> {
+    fn read_attachments(
+        &mut self,
+        db: &Connection,
+        schema: &Schema,
+        book: &mut CalendarBook,
+    ) -> Result<(), RecordError> {
         let mut files = HashMap::new();
         if let Some(select) = schema.select("AttachmentFile", &["filename", "url"]) {
             let _ = select.each(db, &mut book.problems, |row| {
@@ -205,11 +274,15 @@ impl Children {
                 Ok(ControlFlow::Continue(()))
             })?;
         }
-        let Some(select) = schema.select("Attachment", &["file_id", "url", "filename"]) else { return Ok(()) };
+        let Some(select) = schema.select("Attachment", &["file_id", "url", "filename"]) else {
+            return Ok(());
+        };
         let select = select.or("owner", &["owner_id", "event_id"]);
         let _ = select.each(db, &mut book.problems, |row| {
             let by_file = row.integer("file_id").and_then(|file| files.get(&file)).cloned();
-            let name = by_file.or_else(|| row.some_text("filename")).or_else(|| row.some_text("url"));
+            let name = by_file
+                .or_else(|| row.some_text("filename"))
+                .or_else(|| row.some_text("url"));
             if let (Some(owner), Some(name)) = (row.integer("owner"), name) {
                 self.attachments.entry(owner).or_default().push(name);
             }
@@ -243,13 +316,17 @@ impl Children {
     fn tell_orphans(self, book: &mut CalendarBook) {
         let mut tell = |table: &'static str, owners: Vec<i64>| {
             for id in owners {
-                book.problems.push(RecordNote::table(table, Problem::Dangling { to: "event", id }));
+                book.problems
+                    .push(RecordNote::table(table, Problem::Dangling { to: "event", id }));
             }
         };
         tell("Recurrence", self.recurrences.into_keys().collect());
         tell("ExceptionDate", self.exceptions.into_keys().collect());
         tell("Alarm", self.alarms.into_keys().collect());
-        tell("Participant", self.attendees.into_keys().chain(self.organizers.into_keys()).collect());
+        tell(
+            "Participant",
+            self.attendees.into_keys().chain(self.organizers.into_keys()).collect(),
+        );
         tell("Attachment", self.attachments.into_keys().collect());
     }
 }
@@ -258,29 +335,55 @@ fn recurrence(row: &mut Fields<'_>) -> Option<Recurrence> {
     let number = row.integer("frequency")?;
     let Some(frequency) = Frequency::of_number(number) else {
         let reason = format!("the frequency {number} is not known");
-        row.note("frequency", Problem::Undecodable { what: "the recurrence", reason });
+        row.note(
+            "frequency",
+            Problem::Undecodable {
+                what: "the recurrence",
+                reason,
+            },
+        );
         return None;
     };
     let interval = row.integer("interval").unwrap_or(1).max(1);
     let mut rule = Recurrence::every(u32::try_from(interval).unwrap_or(1), frequency);
     if u32::try_from(interval).is_err() {
         let reason = format!("the interval {interval} is too large");
-        row.note("interval", Problem::Undecodable { what: "the recurrence", reason });
+        row.note(
+            "interval",
+            Problem::Undecodable {
+                what: "the recurrence",
+                reason,
+            },
+        );
     }
-    rule.count = row.integer("count").and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
+    rule.count = row
+        .integer("count")
+        .and_then(|count| u32::try_from(count).ok())
+        .filter(|count| *count > 0);
     rule.until = row.core_data_time("end_date").filter(|_| !row.is_null("end_date"));
     rule.week_start = row.integer("week_start");
     if let Some(specifier) = row.some_text("specifier") {
         rule.read_specifier(&specifier);
     }
     if rule.by_month.is_empty()
-        && let Some(months) = row.integer("by_month_months").filter(|months| (1..1 << 12).contains(months))
+        && let Some(months) = row
+            .integer("by_month_months")
+            .filter(|months| (1..1 << 12).contains(months))
     {
-        rule.by_month = (0..12).filter(|month| months >> month & 1 == 1).map(|month| month + 1).collect();
+        rule.by_month = (0..12)
+            .filter(|month| months >> month & 1 == 1)
+            .map(|month| month + 1)
+            .collect();
     }
     if !rule.not_understood.is_empty() {
         let reason = rule.not_understood.join(";");
-        row.note("specifier", Problem::Undecodable { what: "the recurrence", reason });
+        row.note(
+            "specifier",
+            Problem::Undecodable {
+                what: "the recurrence",
+                reason,
+            },
+        );
     }
     Some(rule)
 }
@@ -303,24 +406,57 @@ fn read_items(
     book: &mut CalendarBook,
 ) -> Result<(), RecordError> {
     let columns = [
-        "summary", "description", "start_date", "start_tz", "end_date", "end_tz", "all_day", "calendar_id", "location_id",
-        "location", "status", "availability", "privacy_level", "url", "creation_date", "last_modified", "travel_time",
-        "entity_type", "priority", "due_date", "due_tz", "due_all_day", "completion_date",
+        "summary",
+        "description",
+        "start_date",
+        "start_tz",
+        "end_date",
+        "end_tz",
+        "all_day",
+        "calendar_id",
+        "location_id",
+        "location",
+        "status",
+        "availability",
+        "privacy_level",
+        "url",
+        "creation_date",
+        "last_modified",
+        "travel_time",
+        "entity_type",
+        "priority",
+        "due_date",
+        "due_tz",
+        "due_all_day",
+        "completion_date",
     ];
-    let Some(select) = schema.select(table, &columns) else { return Ok(()) };
+    let Some(select) = schema.select(table, &columns) else {
+        return Ok(());
+    };
     let select = select
         .or("original", &["orig_item_id", "orig_event_id"])
         .or("original_date", &["orig_date", "orig_start_date", "orig_start_day"])
         .or("uid", &["unique_identifier", "UUID", "external_id"])
         .or("conference", &["conference_url", "conference_url_detected"])
         .or("conference_detected", &["conference_url_detected"])
-        .expect(&["summary", "start_date", "end_date", "calendar_id"], &mut book.problems);
+        .expect(
+            &["summary", "start_date", "end_date", "calendar_id"],
+            &mut book.problems,
+        );
     let (events, tasks) = (&mut book.events, &mut book.tasks);
     let known: std::collections::HashSet<i64> = book.calendars.iter().map(|calendar| calendar.id).collect();
     let _ = select.each(db, &mut book.problems, |row| {
-        let Some(id) = row.id() else { return Ok(ControlFlow::Continue(())) };
+        let Some(id) = row.id() else {
+            return Ok(ControlFlow::Continue(()));
+        };
         if let Some(calendar) = row.integer("calendar_id").filter(|calendar| !known.contains(calendar)) {
-            row.note("calendar_id", Problem::Dangling { to: "calendar", id: calendar });
+            row.note(
+                "calendar_id",
+                Problem::Dangling {
+                    to: "calendar",
+                    id: calendar,
+                },
+            );
         }
         if row.integer("entity_type") == Some(TASK) {
             tasks.push(task(row, id, children));
@@ -333,7 +469,10 @@ fn read_items(
 }
 
 fn event(row: &mut Fields<'_>, id: i64, children: &mut Children) -> Event {
-    let location = row.integer("location_id").and_then(|location| children.locations.get(&location)).cloned();
+    let location = row
+        .integer("location_id")
+        .and_then(|location| children.locations.get(&location))
+        .cloned();
     let old_location = row.some_text("location").map(|title| Location {
         title: Some(title),
         ..Location::default()
@@ -341,7 +480,13 @@ fn event(row: &mut Fields<'_>, id: i64, children: &mut Children) -> Event {
     let start = when(row, "start_date", &["start_tz"]);
     if start.is_none() && row.is_null("start_date") {
         let reason = "it has no start".to_owned();
-        row.note("start_date", Problem::Undecodable { what: "the event", reason });
+        row.note(
+            "start_date",
+            Problem::Undecodable {
+                what: "the event",
+                reason,
+            },
+        );
     }
     Event {
         id,
@@ -356,15 +501,20 @@ fn event(row: &mut Fields<'_>, id: i64, children: &mut Children) -> Event {
         all_day: row.flag("all_day"),
         recurrences: children.recurrences.remove(&id).unwrap_or_default(),
         exceptions: children.exceptions.remove(&id).unwrap_or_default(),
-        replaces: row.integer("original").filter(|event| *event > 0).map(|event| Replaces {
-            event,
-            at: row.core_data_time("original_date"),
-        }),
+        replaces: row
+            .integer("original")
+            .filter(|event| *event > 0)
+            .map(|event| Replaces {
+                event,
+                at: row.core_data_time("original_date"),
+            }),
         alarms: children.alarms.remove(&id).unwrap_or_default(),
         organizer: children.organizers.remove(&id),
         attendees: children.attendees.remove(&id).unwrap_or_default(),
         url: row.some_text("url"),
-        conference: row.some_text("conference").or_else(|| row.some_text("conference_detected")),
+        conference: row
+            .some_text("conference")
+            .or_else(|| row.some_text("conference_detected")),
         attachments: children.attachments.remove(&id).unwrap_or_default(),
         status: match row.integer("status") {
             Some(1) => Some(EventStatus::Confirmed),

@@ -52,14 +52,26 @@ impl Zone {
 
     /// Whether it is UTC under one of its names.
     pub(crate) fn is_utc(&self) -> bool {
-        let utc = ["UTC", "Etc/UTC", "GMT", "Etc/GMT", "Zulu", "Etc/Zulu", "Universal", "Etc/Universal", "UCT", "Etc/UCT"];
+        let utc = [
+            "UTC",
+            "Etc/UTC",
+            "GMT",
+            "Etc/GMT",
+            "Zulu",
+            "Etc/Zulu",
+            "Universal",
+            "Etc/Universal",
+            "UCT",
+            "Etc/UCT",
+        ];
         utc.contains(&self.name.as_str())
     }
 
     /// Calendar and clock in this zone.
     pub(crate) fn civil(&self, at: Timestamp) -> Option<Civil> {
         let instant = instant(at.unix_seconds())?;
-        at.shifted(self.rules.to_offset(instant).seconds()).map(Timestamp::civil)
+        at.shifted(self.rules.to_offset(instant).seconds())
+            .map(Timestamp::civil)
     }
 
     /// The lines of a `VTIMEZONE` that is right from `first` on; for ever, or at least 30 years after `last`.
@@ -77,14 +89,26 @@ impl Zone {
         match (&before, start) {
             (Some(before), _) => {
                 let from = previous.unwrap_or_else(|| before.offset().seconds());
-                changes.extend(change(before.timestamp().as_second(), from, before.offset().seconds(), before.dst(), before.abbreviation()));
+                changes.extend(change(
+                    before.timestamp().as_second(),
+                    from,
+                    before.offset().seconds(),
+                    before.dst(),
+                    before.abbreviation(),
+                ));
                 previous = Some(before.offset().seconds());
             }
             (None, Some(start)) => {
                 let info = self.rules.to_offset_info(start);
                 let offset = info.offset().seconds();
                 // Zones without changes need one observance all the same.
-                changes.extend(change(0_i64.min(start.as_second()), offset, offset, info.dst(), info.abbreviation()));
+                changes.extend(change(
+                    0_i64.min(start.as_second()),
+                    offset,
+                    offset,
+                    info.dst(),
+                    info.abbreviation(),
+                ));
                 previous = Some(offset);
             }
             (None, None) => {}
@@ -162,10 +186,18 @@ fn split<'a>(members: &'a [&'a Change], until: i32) -> (&'a [&'a Change], Option
     // From the end backwards, as far as there is one change a year and one rule fits all of them.
     let mut begin = members.len();
     while let Some(earlier) = begin.checked_sub(1) {
-        let (Some(change), next) = (members.get(earlier), members.get(begin)) else { break };
-        let yearly = next.map_or(until, |next| next.local.year).checked_sub(change.local.year);
+        let (Some(change), next) = (members.get(earlier), members.get(begin)) else {
+            break;
+        };
+        let yearly = next
+            .map_or(until, |next| next.local.year)
+            .checked_sub(change.local.year);
         // The last change is in the last year, or in the one before where that is cut.
-        let near = if next.is_some() { yearly == Some(1) } else { matches!(yearly, Some(0 | 1)) };
+        let near = if next.is_some() {
+            yearly == Some(1)
+        } else {
+            matches!(yearly, Some(0 | 1))
+        };
         if !near || members.get(earlier..).and_then(fit).is_none() {
             break;
         }
@@ -184,11 +216,18 @@ fn fit(changes: &[&Change]) -> Option<String> {
     let first = changes.first()?;
     let (month, weekday) = (first.local.month, weekday(&first.local));
     let clock = |at: &Civil| (at.hour, at.minute, at.second);
-    let same = |c: &&Change| c.local.month == month && self::weekday(&c.local) == weekday && clock(&c.local) == clock(&first.local);
+    let same = |c: &&Change| {
+        c.local.month == month && self::weekday(&c.local) == weekday && clock(&c.local) == clock(&first.local)
+    };
     if !changes.iter().all(same) {
         // The same date every year, whatever day of the week.
-        let dated = |c: &&Change| c.local.month == month && c.local.day == first.local.day && clock(&c.local) == clock(&first.local);
-        return changes.iter().all(dated).then(|| format!("BYMONTH={month};BYMONTHDAY={}", first.local.day));
+        let dated = |c: &&Change| {
+            c.local.month == month && c.local.day == first.local.day && clock(&c.local) == clock(&first.local)
+        };
+        return changes
+            .iter()
+            .all(dated)
+            .then(|| format!("BYMONTH={month};BYMONTHDAY={}", first.local.day));
     }
     let nth = |at: &Civil| at.day.saturating_sub(1) / 7;
     let name = ["SU", "MO", "TU", "WE", "TH", "FR", "SA"].get(weekday)?;
@@ -197,7 +236,10 @@ fn fit(changes: &[&Change]) -> Option<String> {
         return Some(format!("BYMONTH={month};BYDAY=-1{name}"));
     }
     if changes.iter().all(|c| nth(&c.local) == nth(&first.local)) {
-        return Some(format!("BYMONTH={month};BYDAY={}{name}", nth(&first.local).saturating_add(1)));
+        return Some(format!(
+            "BYMONTH={month};BYDAY={}{name}",
+            nth(&first.local).saturating_add(1)
+        ));
     }
     // The first such day on or after a date.
     let lowest = changes.iter().map(|c| c.local.day).min()?;
@@ -220,11 +262,17 @@ fn days_in(year: i32, month: u8) -> u8 {
 }
 
 /// 0 for Sunday (Sakamoto's method).
-#[expect(clippy::arithmetic_side_effects, reason = "years up to 9999, months and days of a calendar")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "years up to 9999, months and days of a calendar"
+)]
 fn weekday(at: &Civil) -> usize {
     let months = [0, 3, 2, 5, 0, 3, 5, 1, 4, 6, 2, 4];
     let year = if at.month < 3 { at.year - 1 } else { at.year };
-    let month = months.get(usize::from(at.month.saturating_sub(1))).copied().unwrap_or(0);
+    let month = months
+        .get(usize::from(at.month.saturating_sub(1)))
+        .copied()
+        .unwrap_or(0);
     let day = (year + year / 4 - year / 100 + year / 400 + month + i32::from(at.day)).rem_euclid(7);
     usize::try_from(day).unwrap_or(0)
 }
@@ -257,15 +305,28 @@ mod tests {
 
     #[test]
     fn zurich_has_the_rules_of_the_last_sundays() {
-        let lines = Zone::find("Europe/Zurich").unwrap().describe(at(1_700_000_000), at(1_700_000_000));
+        let lines = Zone::find("Europe/Zurich")
+            .unwrap()
+            .describe(at(1_700_000_000), at(1_700_000_000));
         assert_eq!(
             lines,
             [
-                "BEGIN:VTIMEZONE", "TZID:Europe/Zurich",
-                "BEGIN:DAYLIGHT", "DTSTART:20240331T020000", "TZOFFSETFROM:+0100", "TZOFFSETTO:+0200", "TZNAME:CEST",
-                "RRULE:FREQ=YEARLY;BYMONTH=3;BYDAY=-1SU", "END:DAYLIGHT",
-                "BEGIN:STANDARD", "DTSTART:20231029T030000", "TZOFFSETFROM:+0200", "TZOFFSETTO:+0100", "TZNAME:CET",
-                "RRULE:FREQ=YEARLY;BYMONTH=10;BYDAY=-1SU", "END:STANDARD",
+                "BEGIN:VTIMEZONE",
+                "TZID:Europe/Zurich",
+                "BEGIN:DAYLIGHT",
+                "DTSTART:20240331T020000",
+                "TZOFFSETFROM:+0100",
+                "TZOFFSETTO:+0200",
+                "TZNAME:CEST",
+                "RRULE:FREQ=YEARLY;BYMONTH=3;BYDAY=-1SU",
+                "END:DAYLIGHT",
+                "BEGIN:STANDARD",
+                "DTSTART:20231029T030000",
+                "TZOFFSETFROM:+0200",
+                "TZOFFSETTO:+0100",
+                "TZNAME:CET",
+                "RRULE:FREQ=YEARLY;BYMONTH=10;BYDAY=-1SU",
+                "END:STANDARD",
                 "END:VTIMEZONE",
             ]
         );
@@ -273,7 +334,10 @@ mod tests {
 
     #[test]
     fn zones_whose_rules_changed_list_the_old_changes_one_by_one() {
-        let lines = Zone::find("America/Los_Angeles").unwrap().describe(at(1_100_000_000), at(1_700_000_000)).join("\n");
+        let lines = Zone::find("America/Los_Angeles")
+            .unwrap()
+            .describe(at(1_100_000_000), at(1_700_000_000))
+            .join("\n");
         assert!(lines.contains("RRULE:FREQ=YEARLY;BYMONTH=3;BYDAY=2SU"), "{lines}");
         assert!(lines.contains("RRULE:FREQ=YEARLY;BYMONTH=11;BYDAY=1SU"), "{lines}");
         assert!(lines.contains("DTSTART:20050403T020000"), "{lines}");
@@ -281,8 +345,14 @@ mod tests {
 
     #[test]
     fn a_zone_without_changes_has_one_observance() {
-        let lines = Zone::find("Asia/Kolkata").unwrap().describe(at(1_700_000_000), at(1_700_000_000));
-        assert_eq!(lines.iter().filter(|line| line.starts_with("BEGIN:")).count(), 2, "{lines:?}");
+        let lines = Zone::find("Asia/Kolkata")
+            .unwrap()
+            .describe(at(1_700_000_000), at(1_700_000_000));
+        assert_eq!(
+            lines.iter().filter(|line| line.starts_with("BEGIN:")).count(),
+            2,
+            "{lines:?}"
+        );
         assert!(lines.contains(&"TZOFFSETTO:+0530".to_owned()));
     }
 
@@ -316,7 +386,7 @@ mod tests {
 
         pub(super) fn offset_at(lines: &[String], moment: i64) -> i32 {
             let mut best: Option<(i64, i32)> = None;
-            let mut fields = BTreeMap::new();
+            let mut fields: BTreeMap<String, String> = BTreeMap::new();
             for line in lines {
                 let (key, value) = line.split_once(':').unwrap();
                 match (key, value) {
@@ -338,7 +408,11 @@ mod tests {
         }
 
         fn seconds(offset: &str) -> i32 {
-            let number = |range| offset.get(range).map_or(0, |digits: &str| digits.parse::<i32>().unwrap());
+            let number = |range| {
+                offset
+                    .get(range)
+                    .map_or(0, |digits: &str| digits.parse::<i32>().unwrap())
+            };
             let value = number(1..3) * 3600 + number(3..5) * 60 + number(5..7);
             if offset.starts_with('-') { -value } else { value }
         }
@@ -350,24 +424,35 @@ mod tests {
                 onsets.extend(dates.split(',').map(unix));
             }
             if let Some(rule) = fields.get("RRULE") {
-                let part = |name: &str| rule.split(';').find_map(|p| p.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned);
+                let part = |name: &str| {
+                    rule.split(';')
+                        .find_map(|p| p.strip_prefix(name)?.strip_prefix('='))
+                        .map(str::to_owned)
+                };
                 let month: u8 = part("BYMONTH").unwrap().parse().unwrap();
                 let (day, month_days) = (part("BYDAY"), part("BYMONTHDAY"));
-                let month_days: Option<Vec<u8>> = month_days.map(|d| d.split(',').map(|d| d.parse().unwrap()).collect());
+                let month_days: Option<Vec<u8>> =
+                    month_days.map(|d| d.split(',').map(|d| d.parse().unwrap()).collect());
                 let clock = start.rem_euclid(86_400);
                 let first_year = Timestamp::from_unix(start, 0).unwrap().civil().year;
                 for year in first_year + 1..2040 {
                     let fits = (1..=days_in(year, month)).find(|&d| {
-                        let here = Civil { year, month, day: d, ..Timestamp::from_unix(0, 0).unwrap().civil() };
+                        let here = Civil {
+                            year,
+                            month,
+                            day: d,
+                            ..Timestamp::from_unix(0, 0).unwrap().civil()
+                        };
                         let listed = month_days.as_ref().is_none_or(|days| days.contains(&d));
                         let by_day = day.as_ref().is_none_or(|day| {
                             let (nth, name) = day.split_at(day.len() - 2);
                             let right = ["SU", "MO", "TU", "WE", "TH", "FR", "SA"][weekday(&here)] == name;
-                            right && match nth {
-                                "" => true,
-                                "-1" => d + 7 > days_in(year, month),
-                                nth => (d - 1) / 7 + 1 == nth.parse::<u8>().unwrap(),
-                            }
+                            right
+                                && match nth {
+                                    "" => true,
+                                    "-1" => d + 7 > days_in(year, month),
+                                    nth => (d - 1) / 7 + 1 == nth.parse::<u8>().unwrap(),
+                                }
                         });
                         listed && by_day
                     });

@@ -40,8 +40,10 @@ mod wire;
 
 use serde::Serialize;
 
-use super::note::Notes;
+use super::note::{Notes, Problem, RecordNote};
 use super::time::Timestamp;
+use super::{RecordError, Source, Store};
+use crate::archive::{Archive, FileEntry, Kind};
 
 pub use body::{AttachmentMark, MAX_RUNS, MAX_UNPACKED, NoteBody, NoteBodyError, Paragraph, ParagraphKind, Span};
 pub use html_text::text_of_html;
@@ -49,13 +51,11 @@ pub use table::{MAX_CELLS, MAX_OBJECTS, Table, TableError};
 pub use wire::ProtobufError;
 
 /// The notes of one store.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct NoteBook {
-    /// Where the store lies in the backup.
-    pub domain: String,
-    /// Its relative path.
-    pub path: String,
+    /// The store.
+    pub source: Source,
     /// Accounts, such as iCloud and the phone itself.
     pub accounts: Vec<Account>,
     /// Folders of all accounts.
@@ -64,6 +64,9 @@ pub struct NoteBook {
     pub notes: Vec<Note>,
     /// What could not be read.
     pub problems: Notes,
+    /// Why nothing or not all of the store could be read; told among the problems, too.
+    #[serde(skip)]
+    pub failure: Option<RecordError>,
 }
 
 /// An account that holds folders.
@@ -221,7 +224,70 @@ pub enum AttachedKind {
     Preview,
 }
 
+/// The store since iOS 9, whose domain has the files of attachments, too.
+const MODERN: (&str, &str) = ("AppDomainGroup-group.com.apple.notes", "NoteStore.sqlite");
+
+/// The older store.
+const OLDER: (&str, &str) = ("HomeDomain", "Library/Notes/notes.sqlite");
+
 impl NoteBook {
+    pub(super) fn empty(source: Source) -> Self {
+        Self {
+            source,
+            accounts: Vec::new(),
+            folders: Vec::new(),
+            notes: Vec::new(),
+            problems: Notes::default(),
+            failure: None,
+        }
+    }
+
+    /// Reads the notes of a backup: one book for each store that is there (spec 14), none if there is none. A store
+    /// that cannot be read does not hide the others: its book is empty and says so.
+    ///
+    /// Looks at every row of the index, to find the files of attachments.
+    ///
+    /// # Errors
+    /// [`RecordError::Archive`] if the backup is locked or its index damaged.
+    pub fn read_all(archive: &Archive) -> Result<Vec<Self>, RecordError> {
+        let mut books = Vec::new();
+        if let Some(entry) = archive
+            .entry_at(MODERN.0, MODERN.1)?
+            .filter(|entry| entry.kind == Kind::File)
+        {
+            let mut files = modern::Files::default();
+            for entry in archive.entries()? {
+                let entry = entry?;
+                if *entry.domain == *MODERN.0 && entry.kind == Kind::File {
+                    files.add(&entry.path);
+                }
+            }
+            books.push(Self::read(archive, &entry, |db, book| modern::read(db, &files, book)));
+        }
+        if let Some(entry) = archive
+            .entry_at(OLDER.0, OLDER.1)?
+            .filter(|entry| entry.kind == Kind::File)
+        {
+            books.push(Self::read(archive, &entry, older::read));
+        }
+        Ok(books)
+    }
+
+    fn read(
+        archive: &Archive,
+        entry: &FileEntry,
+        read: impl FnOnce(&rusqlite::Connection, &mut Self) -> Result<(), RecordError>,
+    ) -> Self {
+        let mut book = Self::empty(entry.into());
+        if let Err(error) = Store::open(archive, entry).and_then(|store| read(store.connection(), &mut book)) {
+            let reason = super::export::with_causes(&error);
+            book.problems
+                .push(RecordNote::table("the store", Problem::Damaged { reason }));
+            book.failure = Some(error);
+        }
+        book
+    }
+
     /// The folder of that row.
     #[must_use]
     pub fn folder(&self, id: i64) -> Option<&Folder> {
@@ -236,7 +302,9 @@ impl NoteBook {
         let (mut next, mut account) = (note.folder, note.account);
         // No phone nests deeper; a circle ends here.
         for _ in 0..32 {
-            let Some(folder) = next.and_then(|id| self.folder(id)) else { break };
+            let Some(folder) = next.and_then(|id| self.folder(id)) else {
+                break;
+            };
             names.extend(folder.name.as_deref());
             account = account.or(folder.account);
             next = folder.parent.filter(|parent| *parent != folder.id);

@@ -25,11 +25,25 @@ const MAX_TOTAL: usize = 256 << 20;
 // Core Data has one column per entity and attribute, and tells those of the same name apart by a number. In a row only
 // those of its own entity are set, so that the first that is set is the right one, whatever its number.
 const TITLES: [&str; 4] = ["ZTITLE1", "ZTITLE2", "ZTITLE", "ZTITLE3"];
-const CREATED: [&str; 5] = ["ZCREATIONDATE3", "ZCREATIONDATE2", "ZCREATIONDATE1", "ZCREATIONDATE", "ZCREATIONDATE4"];
+const CREATED: [&str; 5] = [
+    "ZCREATIONDATE3",
+    "ZCREATIONDATE2",
+    "ZCREATIONDATE1",
+    "ZCREATIONDATE",
+    "ZCREATIONDATE4",
+];
 const MODIFIED: [&str; 3] = ["ZMODIFICATIONDATE1", "ZMODIFICATIONDATE", "ZMODIFICATIONDATE2"];
 const ACCOUNTS: [&str; 10] = [
-    "ZACCOUNT7", "ZACCOUNT8", "ZACCOUNT6", "ZACCOUNT5", "ZACCOUNT4", "ZACCOUNT3", "ZACCOUNT2", "ZACCOUNT9",
-    "ZACCOUNT1", "ZACCOUNT",
+    "ZACCOUNT7",
+    "ZACCOUNT8",
+    "ZACCOUNT6",
+    "ZACCOUNT5",
+    "ZACCOUNT4",
+    "ZACCOUNT3",
+    "ZACCOUNT2",
+    "ZACCOUNT9",
+    "ZACCOUNT1",
+    "ZACCOUNT",
 ];
 const FOLDERS: [&str; 3] = ["ZFOLDER", "ZFOLDER1", "ZFOLDER2"];
 const NOTES: [&str; 3] = ["ZNOTE", "ZNOTE1", "ZNOTE2"];
@@ -38,8 +52,21 @@ const ATTACHMENTS: [&str; 4] = ["ZATTACHMENT1", "ZATTACHMENT", "ZATTACHMENT2", "
 const MERGEABLE: [&str; 3] = ["ZMERGEABLEDATA1", "ZMERGEABLEDATA", "ZMERGEABLEDATA2"];
 const URLS: [&str; 2] = ["ZURLSTRING", "ZURL"];
 const OTHERS: [&str; 15] = [
-    "Z_ENT", "ZIDENTIFIER", "ZNAME", "ZSNIPPET", "ZPARENT", "ZFOLDERTYPE", "ZISPINNED", "ZMARKEDFORDELETION",
-    "ZISPASSWORDPROTECTED", "ZPASSWORDHINT", "ZNOTEDATA", "ZTYPEUTI", "ZTYPEUTI1", "ZFILENAME", "ZALTTEXT",
+    "Z_ENT",
+    "ZIDENTIFIER",
+    "ZNAME",
+    "ZSNIPPET",
+    "ZPARENT",
+    "ZFOLDERTYPE",
+    "ZISPINNED",
+    "ZMARKEDFORDELETION",
+    "ZISPASSWORDPROTECTED",
+    "ZPASSWORDHINT",
+    "ZNOTEDATA",
+    "ZTYPEUTI",
+    "ZTYPEUTI1",
+    "ZFILENAME",
+    "ZALTTEXT",
 ];
 
 /// What a row of the one table is.
@@ -68,12 +95,21 @@ pub(super) fn read(db: &Connection, files: &Files, book: &mut NoteBook) -> Resul
     let mut texts = texts(db, &schema, &rows, book)?;
     let attachments = std::mem::take(&mut rows.attachments);
     let mut by_note = attached(attachments, &rows, files, book);
-    let trash: HashSet<i64> = book.folders.iter().filter(|f| f.trash || f.deleted).map(|f| f.id).collect();
+    let trash: HashSet<i64> = book
+        .folders
+        .iter()
+        .filter(|f| f.trash || f.deleted)
+        .map(|f| f.id)
+        .collect();
     let folders: HashSet<i64> = book.folders.iter().map(|folder| folder.id).collect();
     for (mut note, locked) in rows.notes {
         if let Some(folder) = note.folder.filter(|folder| !folders.contains(folder)) {
-            let problem = Problem::Dangling { to: "folder", id: folder };
-            book.problems.push(RecordNote::row(OBJECTS, Some(note.id), Some("ZFOLDER"), problem));
+            let problem = Problem::Dangling {
+                to: "folder",
+                id: folder,
+            };
+            book.problems
+                .push(RecordNote::row(OBJECTS, Some(note.id), Some("ZFOLDER"), problem));
         }
         note.deleted |= note.folder.is_some_and(|folder| trash.contains(&folder));
         note.contents = match (locked, texts.remove(&note.id)) {
@@ -88,7 +124,8 @@ pub(super) fn read(db: &Connection, files: &Files, book: &mut NoteBook) -> Resul
         let ids = orphans.iter().map(|attachment| attachment.id);
         for id in ids {
             let problem = Problem::Dangling { to: "note", id: note };
-            book.problems.push(RecordNote::row(OBJECTS, Some(id), Some("ZNOTE"), problem));
+            book.problems
+                .push(RecordNote::row(OBJECTS, Some(id), Some("ZNOTE"), problem));
         }
     }
     Ok(())
@@ -147,14 +184,28 @@ impl Rows {
         book: &mut NoteBook,
     ) -> Result<(), RecordError> {
         let columns: Vec<&'static str> = [
-            &TITLES[..], &CREATED, &MODIFIED, &ACCOUNTS, &FOLDERS, &NOTES, &MEDIA, &ATTACHMENTS, &MERGEABLE, &URLS, &OTHERS,
+            &TITLES[..],
+            &CREATED,
+            &MODIFIED,
+            &ACCOUNTS,
+            &FOLDERS,
+            &NOTES,
+            &MEDIA,
+            &ATTACHMENTS,
+            &MERGEABLE,
+            &URLS,
+            &OTHERS,
         ]
         .concat();
-        let Some(select) = schema.select(OBJECTS, &columns) else { return Ok(()) };
+        let Some(select) = schema.select(OBJECTS, &columns) else {
+            return Ok(());
+        };
         let select = select.expect(&["Z_ENT", "ZIDENTIFIER", "ZNOTEDATA"], &mut book.problems);
         let mut problems = std::mem::take(&mut book.problems);
         let result = select.each(db, &mut problems, |row| {
-            let Some(id) = row.id() else { return Ok(ControlFlow::Continue(())) };
+            let Some(id) = row.id() else {
+                return Ok(ControlFlow::Continue(()));
+            };
             let known = row.integer("Z_ENT").and_then(|number| entities.get(&number)).copied();
             match known.unwrap_or_else(|| guessed(row)) {
                 Entity::Account => book.accounts.push(Account {
@@ -166,7 +217,8 @@ impl Rows {
                 Entity::Note => self.note(row, id),
                 Entity::Attachment => self.attachment(row, id),
                 Entity::Media => {
-                    self.media.insert(id, (row.some_text("ZIDENTIFIER"), row.some_text("ZFILENAME")));
+                    self.media
+                        .insert(id, (row.some_text("ZIDENTIFIER"), row.some_text("ZFILENAME")));
                     if let Some(of) = first(&ATTACHMENTS, |column| row.integer(column)) {
                         self.media_of.entry(of).or_default().push(id);
                     }
@@ -203,7 +255,9 @@ impl Rows {
 
     fn attachment(&mut self, row: &mut Fields<'_>, id: i64) {
         let uti = row.some_text("ZTYPEUTI").or_else(|| row.some_text("ZTYPEUTI1"));
-        let table = (uti.as_deref() == Some("com.apple.notes.table")).then(|| table(row)).flatten();
+        let table = (uti.as_deref() == Some("com.apple.notes.table"))
+            .then(|| table(row))
+            .flatten();
         self.attachments.push(RawAttachment {
             note: first(&NOTES, |column| row.integer(column)),
             parent: row.integer("ZPARENTATTACHMENT"),
@@ -240,11 +294,15 @@ fn folder(row: &mut Fields<'_>, id: i64) -> Folder {
     let identifier = row.some_text("ZIDENTIFIER");
     Folder {
         id,
-        name: row.some_text("ZTITLE2").or_else(|| first(&TITLES, |column| row.some_text(column))),
+        name: row
+            .some_text("ZTITLE2")
+            .or_else(|| first(&TITLES, |column| row.some_text(column))),
         parent: row.integer("ZPARENT"),
         account: first(&ACCOUNTS, |column| row.integer(column)),
         trash: row.integer("ZFOLDERTYPE") == Some(1)
-            || identifier.as_deref().is_some_and(|identifier| identifier.starts_with("TrashFolder")),
+            || identifier
+                .as_deref()
+                .is_some_and(|identifier| identifier.starts_with("TrashFolder")),
         deleted: row.flag("ZMARKEDFORDELETION"),
         identifier,
     }
@@ -265,13 +323,25 @@ fn table(row: &mut Fields<'_>) -> Option<Table> {
         Ok(table) => {
             if table.lost_cells > 0 {
                 let reason = format!("{} cells belong to no row or column", table.lost_cells);
-                row.note(column, Problem::Undecodable { what: "the table", reason });
+                row.note(
+                    column,
+                    Problem::Undecodable {
+                        what: "the table",
+                        reason,
+                    },
+                );
             }
             Some(table)
         }
         Err(error) => {
             let reason = error.to_string();
-            row.note(column, Problem::Undecodable { what: "the table", reason });
+            row.note(
+                column,
+                Problem::Undecodable {
+                    what: "the table",
+                    reason,
+                },
+            );
             None
         }
     }
@@ -295,7 +365,13 @@ fn texts(
         let by_id = row.id().and_then(|id| rows.note_of_data.get(&id)).copied();
         let Some(note) = by_id.or_else(|| row.integer("ZNOTE")) else {
             let reason = "it belongs to no note".to_owned();
-            row.note("ZNOTE", Problem::Undecodable { what: "the text", reason });
+            row.note(
+                "ZNOTE",
+                Problem::Undecodable {
+                    what: "the text",
+                    reason,
+                },
+            );
             return Ok(ControlFlow::Continue(()));
         };
         if !known.contains(&note) {
@@ -313,7 +389,13 @@ fn texts(
         };
         if let Contents::Unreadable { reason } = &contents {
             let reason = reason.clone();
-            row.note("ZDATA", Problem::Undecodable { what: "the text", reason });
+            row.note(
+                "ZDATA",
+                Problem::Undecodable {
+                    what: "the text",
+                    reason,
+                },
+            );
         }
         // A note has one text; a second row must not take its place if it says nothing.
         if !matches!(texts.get(&note), Some(Contents::Text { .. })) {
@@ -346,37 +428,48 @@ fn unpack(data: &[u8], encrypted: bool, left: &mut usize) -> Contents {
 }
 
 /// The attachments of each note, with their files.
-fn attached(
-    raw: Vec<RawAttachment>,
-    rows: &Rows,
-    files: &Files,
-    book: &mut NoteBook,
-) -> HashMap<i64, Vec<Attachment>> {
-    let note_of: HashMap<i64, i64> = raw.iter().filter_map(|raw| Some((raw.attachment.id, raw.note?))).collect();
+fn attached(raw: Vec<RawAttachment>, rows: &Rows, files: &Files, book: &mut NoteBook) -> HashMap<i64, Vec<Attachment>> {
+    let note_of: HashMap<i64, i64> = raw
+        .iter()
+        .filter_map(|raw| Some((raw.attachment.id, raw.note?)))
+        .collect();
     let mut by_note: HashMap<i64, Vec<Attachment>> = HashMap::new();
-    for RawAttachment { mut attachment, note, parent, media } in raw {
+    for RawAttachment {
+        mut attachment,
+        note,
+        parent,
+        media,
+    } in raw
+    {
         let mut media_rows: Vec<i64> = media.into_iter().collect();
         media_rows.extend(rows.media_of.get(&attachment.id).into_iter().flatten());
         media_rows.dedup();
         for media in media_rows {
             let Some((identifier, filename)) = rows.media.get(&media) else {
                 let problem = Problem::Dangling { to: "media", id: media };
-                book.problems.push(RecordNote::row(OBJECTS, Some(attachment.id), Some("ZMEDIA"), problem));
+                book.problems
+                    .push(RecordNote::row(OBJECTS, Some(attachment.id), Some("ZMEDIA"), problem));
                 continue;
             };
             attachment.filename = attachment.filename.or_else(|| filename.clone());
             attachment.files.extend(files.of(identifier.as_deref()));
         }
         attachment.files.extend(files.of(attachment.identifier.as_deref()));
-        attachment.files.sort_by(|a, b| (a.kind, &a.path).cmp(&(b.kind, &b.path)));
+        attachment
+            .files
+            .sort_by(|a, b| (a.kind, &a.path).cmp(&(b.kind, &b.path)));
         attachment.files.dedup();
         // Parts of a gallery belong to the note of the gallery.
         match note.or_else(|| parent.and_then(|parent| note_of.get(&parent)).copied()) {
             Some(note) => by_note.entry(note).or_default().push(attachment),
             None => {
                 let reason = "it belongs to no note".to_owned();
-                let problem = Problem::Undecodable { what: "the attachment", reason };
-                book.problems.push(RecordNote::row(OBJECTS, Some(attachment.id), Some("ZNOTE"), problem));
+                let problem = Problem::Undecodable {
+                    what: "the attachment",
+                    reason,
+                };
+                book.problems
+                    .push(RecordNote::row(OBJECTS, Some(attachment.id), Some("ZNOTE"), problem));
             }
         }
     }
@@ -412,7 +505,9 @@ impl Files {
         // Identifiers are 36 characters; pictures add a size or an ending.
         let identifier = match name.get(..36) {
             Some(uuid) if kind != Media => uuid,
-            _ => name.split_once('.').map_or(name, |(stem, _)| if kind == Media { name } else { stem }),
+            _ => name
+                .split_once('.')
+                .map_or(name, |(stem, _)| if kind == Media { name } else { stem }),
         };
         if self.by_identifier.len() < MAX_FILES {
             let path = path.to_owned();

@@ -21,7 +21,14 @@ const MAX_TOTAL: usize = 256 << 20;
 pub(super) fn read(db: &Connection, book: &mut NoteBook) -> Result<(), RecordError> {
     let schema = Schema::of(db)?;
     let columns = [
-        "ZTITLE", "ZSUMMARY", "ZCREATIONDATE", "ZMODIFICATIONDATE", "ZDELETEDFLAG", "ZSTORE", "ZGUID", "ZBODY",
+        "ZTITLE",
+        "ZSUMMARY",
+        "ZCREATIONDATE",
+        "ZMODIFICATIONDATE",
+        "ZDELETEDFLAG",
+        "ZSTORE",
+        "ZGUID",
+        "ZBODY",
     ];
     let Some(select) = schema.select("ZNOTE", &columns) else {
         return Err(RecordError::Schema {
@@ -58,7 +65,9 @@ pub(super) fn read(db: &Connection, book: &mut NoteBook) -> Result<(), RecordErr
     let mut bodies = bodies(db, &schema, book)?;
     let (notes, problems) = (&mut book.notes, &mut book.problems);
     let _ = select.each(db, problems, |row| {
-        let Some(id) = row.id() else { return Ok(ControlFlow::Continue(())) };
+        let Some(id) = row.id() else {
+            return Ok(ControlFlow::Continue(()));
+        };
         let body = row.integer("ZBODY").and_then(|body| bodies.by_row.remove(&body));
         notes.push(Note {
             id,

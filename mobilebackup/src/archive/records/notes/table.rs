@@ -92,7 +92,9 @@ impl<'a> Graph<'a> {
         let mut graph = Self::default();
         let (mut uuids, mut count) = (0_u64, 0_usize);
         for field in Fields::new(data) {
-            let (number, Value::Bytes(bytes)) = field? else { continue };
+            let (number, Value::Bytes(bytes)) = field? else {
+                continue;
+            };
             count = count.saturating_add(1);
             if count > MAX_OBJECTS {
                 return Err(TableError::TooLarge {
@@ -190,10 +192,18 @@ impl<'a> Graph<'a> {
 
     /// The number of the uuid that the key (1) or the value (2) of a dictionary's element leads to.
     fn member(&self, element: &[u8], side: u32) -> Result<Option<u64>, TableError> {
-        let Some(reference) = wire::bytes(element, side)? else { return Ok(None) };
-        let Some(object) = self.object(reference)? else { return Ok(None) };
-        let Some(map) = wire::bytes(object, 13)? else { return Ok(None) };
-        let Some(entry) = wire::each(map, 3).next().transpose()? else { return Ok(None) };
+        let Some(reference) = wire::bytes(element, side)? else {
+            return Ok(None);
+        };
+        let Some(object) = self.object(reference)? else {
+            return Ok(None);
+        };
+        let Some(map) = wire::bytes(object, 13)? else {
+            return Ok(None);
+        };
+        let Some(entry) = wire::each(map, 3).next().transpose()? else {
+            return Ok(None);
+        };
         Ok(wire::bytes(entry, 2)?.map_or(Ok(None), |value| wire::number(value, 2))?)
     }
 
@@ -214,7 +224,9 @@ impl<'a> Graph<'a> {
             let element = element?;
             let column = self.member(element, 1)?.and_then(|column| columns.places.get(&column));
             let target = wire::bytes(element, 2)?.map_or(Ok(None), |reference| self.object(reference))?;
-            let Some(of_column) = target.map_or(Ok(None), |object| wire::bytes(object, 6))? else { continue };
+            let Some(of_column) = target.map_or(Ok(None), |object| wire::bytes(object, 6))? else {
+                continue;
+            };
             for element in wire::each(of_column, 1) {
                 // Elements may all lead to the same large column: what is read is counted, not what is stored.
                 read = read.saturating_add(1);
@@ -241,9 +253,15 @@ impl<'a> Graph<'a> {
     }
 
     fn cell(&self, element: &[u8]) -> Result<Option<String>, TableError> {
-        let Some(reference) = wire::bytes(element, 2)? else { return Ok(None) };
-        let Some(object) = self.object(reference)? else { return Ok(None) };
-        let Some(note) = wire::bytes(object, 10)? else { return Ok(None) };
+        let Some(reference) = wire::bytes(element, 2)? else {
+            return Ok(None);
+        };
+        let Some(object) = self.object(reference)? else {
+            return Ok(None);
+        };
+        let Some(note) = wire::bytes(object, 10)? else {
+            return Ok(None);
+        };
         Ok(NoteBody::of_note(note).ok().map(|body| body.text()))
     }
 }

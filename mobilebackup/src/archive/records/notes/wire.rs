@@ -153,7 +153,10 @@ mod tests {
     fn fields_come_in_order_with_their_values() {
         let message = [8, 0x96, 1, 0x12, 2, b'h', b'i', 0x1d, 0, 0, 0x80, 0x3f];
         let fields: Vec<_> = Fields::new(&message).map(Result::unwrap).collect();
-        assert_eq!(fields, [(1, Value::Varint(150)), (2, Value::Bytes(b"hi")), (3, Value::Fixed)]);
+        assert_eq!(
+            fields,
+            [(1, Value::Varint(150)), (2, Value::Bytes(b"hi")), (3, Value::Fixed)]
+        );
         assert_eq!(number(&message, 1), Ok(Some(150)));
         assert_eq!(bytes(&message, 2), Ok(Some(&b"hi"[..])));
         assert_eq!(bytes(&message, 7), Ok(None));
