@@ -302,7 +302,7 @@ fn der_that_is_no_set_of_pairs_is_refused() {
         vec![0x3f, 0x31, 0],
         der(0x30, &[]),
         [set(&[]), vec![0]].concat(),
-        set(&[text.clone()]),
+        set(std::slice::from_ref(&text)),
         set(&[der(0x30, &text)]),
         set(&[der(0x30, &[text.clone(), text.clone(), text.clone()].concat())]),
         set(&[der(0x30, &[der(0x04, b"a"), text.clone()].concat())]),
