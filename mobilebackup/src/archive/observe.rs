@@ -18,6 +18,8 @@ pub enum Phase {
     ReadingPayloads,
     /// Looking for payloads that no row names; counted in folders.
     SearchingOrphans,
+    /// Writing messages, contacts and the like for people and programs; counted in records of one category.
+    ExportingRecords,
 }
 
 /// How far a long job has come.
