@@ -24,6 +24,8 @@ pub enum Phase {
     ComparingIndexes,
     /// Comparing contents of two backups; counted in files.
     ComparingContents,
+    /// Writing messages, contacts and the like for people and programs; counted in records of one category.
+    ExportingRecords,
 }
 
 /// How far a long job has come.

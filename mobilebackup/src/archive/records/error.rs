@@ -31,13 +31,11 @@ pub enum RecordError {
         /// The folder.
         folder: PathBuf,
     },
-    /// The category does not come in any of the formats that were asked for.
-    #[error("{category} cannot be written as {format}")]
-    Format {
-        /// The category.
-        category: &'static str,
-        /// The format.
-        format: &'static str,
+    /// There is no reader for the records of that name.
+    #[error("`{name}` is nothing that can be exported")]
+    Unknown {
+        /// The name.
+        name: String,
     },
     /// The observer stopped the job.
     #[error("cancelled")]
