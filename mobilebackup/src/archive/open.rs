@@ -118,7 +118,7 @@ impl Archive {
         self.index = match found.layout {
             Layout::Flat => Some(Index::Flat(FlatIndex::open(&found.path)?)),
             Layout::Current if found.starts_as_sqlite => {
-                let database = Database::open_plain(&found.path, &self.temp_dir(), &mut Silent)?;
+                let database = Database::open_plain(&found.path, &self.temp_dir(), &mut self.notes, &mut Silent)?;
                 self.metadata_lock = database.metadata_encryption()?;
                 Some(Index::Database {
                     database,
