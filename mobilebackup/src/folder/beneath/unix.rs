@@ -154,6 +154,25 @@ impl Dir {
         Ok(rustix::fs::renameat(&self.0, name, &to.0, to_name)?)
     }
 
+    /// Swaps two names in one step, whatever they are; `false` if the system or the file system cannot.
+    pub(crate) fn exchange(&self, name: &str, to: &Self, to_name: &str) -> io::Result<bool> {
+        #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+        {
+            use rustix::fs::{RenameFlags, renameat_with};
+            use rustix::io::Errno;
+            match renameat_with(&self.0, name, &to.0, to_name, RenameFlags::EXCHANGE) {
+                Ok(()) => Ok(true),
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::XDEV) => Ok(false),
+                Err(error) => Err(error.into()),
+            }
+        }
+        #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+        {
+            let _ = (name, to, to_name);
+            Ok(false)
+        }
+    }
+
     pub(crate) fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.0)?)
     }

@@ -247,9 +247,13 @@ impl PlainRun {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        // Only a file replaces a file in one step. Otherwise the old thing waits under another name, so that it is
-        // not lost should the rename fail.
+        // A file replaces a file in one step. Otherwise the two swap their names, and what was replaced goes under the
+        // new one's old name; a stop in between loses neither.
         let in_one_step = source.kind == EntryKind::File && replaced != Some(EntryKind::Directory);
+        if replaced.is_some() && !in_one_step && from_dir.exchange(from_name, &to_dir, to_name)? {
+            return from_dir.remove_tree(from_name);
+        }
+        // Where names cannot be swapped, the old thing waits elsewhere, so that it is not lost should the rename fail.
         let waiting = "replaced";
         if replaced.is_some() && !in_one_step {
             if self.shared.temporary.stat(waiting).is_ok() {
