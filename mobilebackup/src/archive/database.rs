@@ -128,7 +128,7 @@ impl Database {
         })
     }
 
-    fn connection(&self) -> MutexGuard<'_, Connection> {
+    pub(crate) fn connection(&self) -> MutexGuard<'_, Connection> {
         // A panic elsewhere leaves no half-done work in a connection that only reads.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
