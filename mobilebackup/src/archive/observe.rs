@@ -12,12 +12,20 @@ pub enum Phase {
     DerivingKey,
     /// Decrypting or copying `Manifest.db` into a private file; counted in bytes.
     CopyingIndex,
+    /// SQLite checks the structure of the index; not counted.
+    CheckingIndex,
     /// Reading the rows of the index; counted in rows.
     ReadingIndex,
     /// Reading payloads; counted in rows of the index.
     ReadingPayloads,
     /// Looking for payloads that no row names; counted in folders.
     SearchingOrphans,
+    /// Summing up the files of a backup's folder; counted in files.
+    MeasuringFolder,
+    /// Comparing two backups; counted in rows of both indexes.
+    ComparingIndexes,
+    /// Comparing contents of two backups; counted in files.
+    ComparingContents,
     /// Writing messages, contacts and the like for people and programs; counted in records of one category.
     ExportingRecords,
 }
