@@ -14,6 +14,7 @@ mod error;
 pub mod export;
 pub mod html;
 pub mod jsonl;
+pub mod messages;
 mod note;
 pub mod output;
 pub mod schema;
