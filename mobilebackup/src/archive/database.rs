@@ -352,12 +352,12 @@ fn companion(path: &Path, end: &str) -> Option<PathBuf> {
 }
 
 /// A folder for this user only.
-fn private_folder(temp: &Path) -> io::Result<TempDir> {
+pub(crate) fn private_folder(temp: &Path) -> io::Result<TempDir> {
     tempfile::Builder::new().prefix("cabled-").tempdir_in(temp)
 }
 
 /// Creates a file for this user only.
-fn create_private(path: &Path) -> io::Result<File> {
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -448,7 +448,7 @@ fn page_size_of(start: &[u8]) -> Result<u64, ArchiveError> {
 }
 
 /// A `file:` URI that tells SQLite to touch nothing but the file itself.
-fn immutable_uri(path: &Path) -> io::Result<String> {
+pub(crate) fn immutable_uri(path: &Path) -> io::Result<String> {
     let path = std::path::absolute(path)?;
     #[cfg(unix)]
     let bytes = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec();

@@ -226,7 +226,7 @@ impl Archive {
         Ok(())
     }
 
-    fn temp_dir(&self) -> PathBuf {
+    pub(crate) fn temp_dir(&self) -> PathBuf {
         self.options.temp_dir.clone().unwrap_or_else(std::env::temp_dir)
     }
 
@@ -443,6 +443,11 @@ impl Archive {
 
     /// Opens a payload as it is stored, from whichever place holds it.
     pub(crate) fn open_payload(&self, id: &FileId) -> Result<File, ArchiveError> {
+        Ok(File::open(self.payload_place(id)?)?)
+    }
+
+    /// Where a payload lies.
+    pub(crate) fn payload_place(&self, id: &FileId) -> Result<PathBuf, ArchiveError> {
         let name = id.to_string();
         let nested = self.folder.join(id.folder()).join(&name);
         let flat = self.folder.join(&name);
@@ -457,7 +462,7 @@ impl Archive {
                 false => fs::symlink_metadata(&place),
             };
             match meta {
-                Ok(meta) if meta.is_file() => return Ok(File::open(&place)?),
+                Ok(meta) if meta.is_file() => return Ok(place),
                 Ok(_) => return Err(ArchiveError::IrregularPayload { file_id: *id }),
                 Err(e) if is_absent(&e) => {}
                 Err(e) => return Err(e.into()),
