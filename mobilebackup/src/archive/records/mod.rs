@@ -16,6 +16,7 @@ pub mod export;
 pub mod html;
 pub mod icalendar;
 pub mod jsonl;
+pub mod messages;
 mod note;
 pub mod notes;
 pub mod output;
