@@ -24,6 +24,7 @@
 //! Repetitions are rules, not expanded into days. Numbers whose meaning is not publicly known (an attendee's status, a
 //! rule's first day of the week) are kept as numbers. Attachments are told by name; they are on the server.
 
+mod export;
 mod recurrence;
 mod reminders;
 mod rows;
@@ -37,6 +38,7 @@ use super::time::Timestamp;
 use super::{RecordError, Source, Store};
 use crate::archive::{Archive, FileEntry, Kind};
 
+pub(super) use export::EXPORTER;
 pub use recurrence::{ByDay, Frequency, Recurrence, Weekday};
 
 /// The contents of one store.

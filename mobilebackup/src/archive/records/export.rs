@@ -54,11 +54,13 @@ pub enum Format {
     Vcard,
     /// Calendars as iCalendar: `ics`.
     Ics,
+    /// Notes as plain text: `text`.
+    Text,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::JsonLines, Self::Html, Self::Vcard, Self::Ics];
+    pub const ALL: &'static [Self] = &[Self::JsonLines, Self::Html, Self::Vcard, Self::Ics, Self::Text];
 
     /// Its name on the command line.
     #[must_use]
@@ -68,6 +70,7 @@ impl Format {
             Self::Html => "html",
             Self::Vcard => "vcard",
             Self::Ics => "ics",
+            Self::Text => "text",
         }
     }
 }
@@ -80,7 +83,7 @@ impl fmt::Display for Format {
 
 /// A name that is no [`Format`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is no format; there are jsonl, html, vcard and ics")]
+#[error("`{name}` is no format; there are jsonl, html, vcard, ics and text")]
 pub struct UnknownFormat {
     /// The name.
     pub name: String,

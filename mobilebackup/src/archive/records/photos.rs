@@ -29,6 +29,7 @@
 
 mod albums;
 mod assets;
+mod export;
 mod files;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ use super::time::Timestamp;
 use super::{RecordError, Source, Store};
 use crate::archive::{Archive, Kind};
 
+pub(super) use export::EXPORTER;
 /// Where the library is.
 const LIBRARY: (&str, &str) = ("CameraRollDomain", "Media/PhotoData/Photos.sqlite");
 

@@ -25,6 +25,7 @@
 //! are told as such where the store says so. The pages themselves are not in a backup.
 
 mod bookmarks;
+mod export;
 mod history;
 mod tabs;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use super::note::{Notes, Problem, RecordNote};
 use super::{RecordError, Source, Store};
 use crate::archive::{Archive, FileEntry, Kind};
 
+pub(super) use export::EXPORTER;
 pub use bookmarks::{Bookmark, BookmarkKind, Bookmarks};
 pub use history::{History, Visit};
 pub use tabs::{Tab, Tabs};
