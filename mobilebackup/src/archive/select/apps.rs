@@ -46,6 +46,13 @@ impl Apps {
         Self::new(listed.map(|(id, _)| id).chain(installed))
     }
 
+    /// These apps and others.
+    #[must_use]
+    pub fn and(mut self, others: Self) -> Self {
+        self.known.extend(others.known);
+        self
+    }
+
     /// The bundle ids, sorted.
     pub fn bundle_ids(&self) -> impl Iterator<Item = &str> {
         self.known.iter().map(|id| &**id)
