@@ -164,11 +164,12 @@ pub fn compare(
     found: &mut dyn FnMut(Change) -> ControlFlow<()>,
 ) -> Result<Summary, DiffError> {
     let mut known = KnownRows::new();
+    let apps = Apps::of(older).map_err(DiffError::Older)?;
     let mut job = Job {
         older,
         newer,
         options,
-        apps: Apps::of(newer).and(Apps::of(older)),
+        apps: apps.and(Apps::of(newer).map_err(DiffError::Newer)?),
         summary: Summary::default(),
         rows: 0,
         files_read: 0,

@@ -81,7 +81,7 @@ impl Statistics {
         selection: &Selection,
         observer: &mut dyn Observer,
     ) -> Result<Self, ArchiveError> {
-        let apps = Apps::of(archive);
+        let apps = Apps::of(archive)?;
         let encrypted = archive.protection() == super::Protection::Encrypted;
         let mut statistics = Self::default();
         let mut selected = archive.select(selection)?;
