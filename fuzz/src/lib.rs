@@ -23,6 +23,7 @@
 pub mod afc;
 pub mod archive;
 pub mod devicelink;
+pub mod keychain;
 pub mod lockdown;
 pub mod mux;
 pub mod script;
@@ -68,4 +69,5 @@ targets! {
     archive::mbfile,
     archive::backup_plists,
     archive::padding_reader,
+    keychain::keychain_item,
 }

@@ -22,6 +22,11 @@ pub(crate) fn backup_vectors() -> Vec<(&'static str, Vec<u8>)> {
     let mut all = Vec::new();
     all.extend(blobs("keybag").into_iter().map(|blob| ("keybag", blob)));
     all.extend(blobs("mbfile").into_iter().map(|blob| ("mbfile", blob)));
+    for item in vectors["keychain_item"]["items"].as_array().unwrap() {
+        for part in ["blob", "plain"] {
+            all.push(("keychain_item", hex::decode(item[part].as_str().unwrap()).unwrap()));
+        }
+    }
     for backup in ["enc-v10", "plain-v10", "enc-mbdb"] {
         for name in ["Info.plist", "Manifest.plist", "Status.plist"] {
             let bytes = cabled_golden::bytes(&format!("backup/synthetic/{backup}/{name}"));

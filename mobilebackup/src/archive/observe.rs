@@ -18,6 +18,14 @@ pub enum Phase {
     ReadingPayloads,
     /// Looking for payloads that no row names; counted in folders.
     SearchingOrphans,
+    /// Summing up the files of a backup's folder; counted in files.
+    MeasuringFolder,
+    /// Comparing two backups; counted in rows of both indexes.
+    ComparingIndexes,
+    /// Comparing contents of two backups; counted in files.
+    ComparingContents,
+    /// Writing messages, contacts and the like for people and programs; counted in records of one category.
+    ExportingRecords,
 }
 
 /// How far a long job has come.

@@ -65,7 +65,7 @@ pub(crate) const fn padded_len(len: u64) -> u64 {
 }
 
 /// Length of a valid PKCS#7 tail, 1 to 16, or 0.
-fn padding_len(block: &[u8; 16]) -> u64 {
+pub(crate) fn padding_len(block: &[u8; 16]) -> u64 {
     let [.., last] = *block;
     let valid = (1..=16).contains(&last) && block.iter().rev().take(last.into()).all(|byte| *byte == last);
     if valid { last.into() } else { 0 }
