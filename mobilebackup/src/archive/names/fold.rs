@@ -56,7 +56,10 @@ mod tests {
 
     #[test]
     fn folding_twice_changes_nothing() {
-        for c in ('\0'..='\u{33ff}').chain('\u{a000}'..='\u{abff}').chain('\u{f900}'..='\u{1ffff}') {
+        for c in ('\0'..='\u{33ff}')
+            .chain('\u{a000}'..='\u{abff}')
+            .chain('\u{f900}'..='\u{1ffff}')
+        {
             let text = c.to_string();
             let once = fold(&text);
             assert_eq!(fold(&once), once, "U+{:04X}", u32::from(c));

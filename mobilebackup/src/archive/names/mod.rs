@@ -157,17 +157,6 @@ impl MappedPath {
     pub fn split(&self) -> (&str, &str) {
         self.0.rsplit_once('/').unwrap_or(("", &self.0))
     }
-
-    /// This path with a mark at its last component, for when the system refuses the name or somebody else has it.
-    pub(crate) fn marked(&self, salt: &[u8]) -> Self {
-        let (parent, name) = self.split();
-        let marked = encode::mark(name, hash(&[salt]));
-        Self(if parent.is_empty() {
-            marked
-        } else {
-            format!("{parent}/{marked}")
-        })
-    }
 }
 
 impl fmt::Display for MappedPath {
@@ -248,6 +237,11 @@ impl Names {
             return self.digest_of(domain, path);
         }
         MappedPath(mapped)
+    }
+
+    /// A name for a path whose own the system refuses.
+    pub(crate) fn shortest(&self, domain: &str, path: &str) -> MappedPath {
+        self.digest_of(domain, path)
     }
 
     /// A path too long to be kept: its digest in the domain's folder, or in the root if that is too long itself.
