@@ -135,6 +135,27 @@ pub enum ArchiveError {
         /// `Size` of the record in bytes.
         recorded: u64,
     },
+    /// The payload is not a SQLite database.
+    #[error("the payload {file_id} is not a SQLite database")]
+    NotADatabase {
+        /// The payload's name.
+        file_id: FileId,
+    },
+    /// SQLite cannot read a database of the backup.
+    #[error("the database {file_id} is damaged")]
+    Database {
+        /// The payload's name.
+        file_id: FileId,
+        /// What SQLite said.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// Something was to be written into the backup's own folder, which is never done.
+    #[error("{} lies in the backup's own folder, which is only read; choose another place", path.display())]
+    IntoBackup {
+        /// Where it was to go.
+        path: PathBuf,
+    },
     /// The observer stopped the job.
     #[error("cancelled")]
     Cancelled,

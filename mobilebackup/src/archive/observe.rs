@@ -13,6 +13,8 @@ pub enum Phase {
     DerivingKey,
     /// Decrypting or copying `Manifest.db` into a private file; counted in bytes.
     CopyingIndex,
+    /// SQLite checks the structure of the index; not counted.
+    CheckingIndex,
     /// Reading the rows of the index; counted in rows.
     ReadingIndex,
     /// Reading payloads; counted in rows of the index.

@@ -119,7 +119,7 @@ impl Archive {
         self.index = match found.layout {
             Layout::Flat => Some(Index::Flat(FlatIndex::open(&found.path)?)),
             Layout::Current if found.starts_as_sqlite => {
-                let database = Database::open_plain(&found.path, &self.temp_dir(), &mut Silent)?;
+                let database = Database::open_plain(&found.path, &self.temp_dir(), &mut self.notes, &mut Silent)?;
                 self.metadata_lock = database.metadata_encryption()?;
                 Some(Index::Database {
                     database,
@@ -227,7 +227,7 @@ impl Archive {
         Ok(())
     }
 
-    fn temp_dir(&self) -> PathBuf {
+    pub(crate) fn temp_dir(&self) -> PathBuf {
         self.options.temp_dir.clone().unwrap_or_else(std::env::temp_dir)
     }
 
@@ -484,6 +484,26 @@ impl Archive {
 
     /// Opens a payload as it is stored, from whichever place holds it.
     pub(crate) fn open_payload(&self, id: &FileId) -> Result<File, ArchiveError> {
+        self.find_payload(id, |place| self.open_stored(place))
+    }
+
+    /// Where a payload lies.
+    pub(crate) fn payload_place(&self, id: &FileId) -> Result<PathBuf, ArchiveError> {
+        self.find_payload(id, |place| {
+            let meta = match self.options.follow_links {
+                true => fs::metadata(place),
+                false => fs::symlink_metadata(place),
+            };
+            Ok(meta?.is_file().then(|| place.to_owned()))
+        })
+    }
+
+    /// What `probe` finds in the first of the two places that has something: `None` if that is no regular file.
+    fn find_payload<T>(
+        &self,
+        id: &FileId,
+        probe: impl Fn(&Path) -> io::Result<Option<T>>,
+    ) -> Result<T, ArchiveError> {
         let name = id.to_string();
         let nested = self.folder.join(id.folder()).join(&name);
         let flat = self.folder.join(&name);
@@ -492,8 +512,8 @@ impl Archive {
             Layout::Flat => [flat, nested],
         };
         for place in places {
-            match self.open_stored(&place) {
-                Ok(Some(file)) => return Ok(file),
+            match probe(&place) {
+                Ok(Some(found)) => return Ok(found),
                 Ok(None) => return Err(ArchiveError::IrregularPayload { file_id: *id }),
                 Err(e) if is_absent(&e) => {}
                 Err(e) => return Err(e.into()),
