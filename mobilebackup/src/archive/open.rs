@@ -499,11 +499,7 @@ impl Archive {
     }
 
     /// What `probe` finds in the first of the two places that has something: `None` if that is no regular file.
-    fn find_payload<T>(
-        &self,
-        id: &FileId,
-        probe: impl Fn(&Path) -> io::Result<Option<T>>,
-    ) -> Result<T, ArchiveError> {
+    fn find_payload<T>(&self, id: &FileId, probe: impl Fn(&Path) -> io::Result<Option<T>>) -> Result<T, ArchiveError> {
         let name = id.to_string();
         let nested = self.folder.join(id.folder()).join(&name);
         let flat = self.folder.join(&name);

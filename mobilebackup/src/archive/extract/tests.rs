@@ -97,7 +97,11 @@ fn put(builder: &mut Builder, path: &str, contents: &[u8]) {
 /// Many small files and a few that come in pieces.
 fn many(builder: &mut Builder) {
     for n in 0..300_u32 {
-        put(builder, &format!("Library/{}/{n}.bin", n % 7), &vec![n as u8; n as usize * 11]);
+        put(
+            builder,
+            &format!("Library/{}/{n}.bin", n % 7),
+            &vec![n as u8; n as usize * 11],
+        );
     }
     for n in 0..3_u8 {
         let contents: Vec<u8> = (0..3_000_000_u32).map(|i| (i >> 7) as u8 ^ n).collect();
@@ -112,15 +116,28 @@ fn every_golden_backup_extracts_with_the_recorded_outcome_and_a_manifest_that_ma
             let archive = golden_backup(name);
             let place = tempfile::tempdir().unwrap();
             let target = place.path().join("deep/out");
-            let report = archive.extract(&target, &quick().names(convention), &mut Silent).unwrap();
+            let report = archive
+                .extract(&target, &quick().names(convention), &mut Silent)
+                .unwrap();
             let by_path: HashMap<_, _> = manifest(&target)
                 .into_iter()
-                .map(|line| ((line["domain"].as_str().unwrap().to_owned(), line["path"].as_str().unwrap().to_owned()), line))
+                .map(|line| {
+                    (
+                        (
+                            line["domain"].as_str().unwrap().to_owned(),
+                            line["path"].as_str().unwrap().to_owned(),
+                        ),
+                        line,
+                    )
+                })
                 .collect();
             let expect = golden::expect(name);
             let (mut good, mut bad) = (0, 0);
             for entry in expect["entries"].as_array().unwrap() {
-                let key = (entry["domain"].as_str().unwrap().to_owned(), entry["path"].as_str().unwrap().to_owned());
+                let key = (
+                    entry["domain"].as_str().unwrap().to_owned(),
+                    entry["path"].as_str().unwrap().to_owned(),
+                );
                 let line = &by_path[&key];
                 let mapped = line["extracted"].as_str();
                 if entry["kind"] == "file" && line["status"] == "extracted" {
@@ -144,9 +161,15 @@ fn every_golden_backup_extracts_with_the_recorded_outcome_and_a_manifest_that_ma
             assert_eq!(bad, if name == "plain-v10" { 1 } else { 2 }, "{:?}", report.failures);
             assert_eq!((report.files, report.failed), (good, bad));
             assert_eq!(report.links_recorded, 1);
-            assert_eq!(by_path[&("AppDomain-com.example.app".to_owned(), "Library/link".to_owned())]["link_target"], "/var/mobile/Containers/x");
+            assert_eq!(
+                by_path[&("AppDomain-com.example.app".to_owned(), "Library/link".to_owned())]["link_target"],
+                "/var/mobile/Containers/x"
+            );
             assert_eq!(tree(&target).len() as u64, good);
-            let beside: Vec<_> = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            let beside: Vec<_> = fs::read_dir(place.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .collect();
             assert_eq!(beside, ["deep"], "nothing beside the target");
         }
     }
@@ -156,8 +179,12 @@ fn every_golden_backup_extracts_with_the_recorded_outcome_and_a_manifest_that_ma
 fn a_cut_file_is_salvaged_on_request_and_said_to_be() {
     let archive = golden_backup("enc-v10");
     let place = tempfile::tempdir().unwrap();
-    let options = quick().salvage(true).selection(Selection::default().glob("*/Documents/cut.bin").unwrap());
-    let report = archive.extract(place.path().join("out"), &options, &mut Silent).unwrap();
+    let options = quick()
+        .salvage(true)
+        .selection(Selection::default().glob("*/Documents/cut.bin").unwrap());
+    let report = archive
+        .extract(place.path().join("out"), &options, &mut Silent)
+        .unwrap();
     assert_eq!((report.files, report.failed, report.noted), (1, 0, 1));
     let line = &manifest(&place.path().join("out"))[0];
     let notes = line["notes"].as_array().unwrap();
@@ -171,14 +198,27 @@ fn modes_and_times_are_restored_and_made_safe() {
     let made = made(|builder| {
         let details = |mode: u32| Details::default().mode(mode).modified(1_234_567_890);
         builder.directory("HomeDomain", "locked", &details(0o500)).unwrap();
-        builder.file("HomeDomain", "locked/suid", &b"x"[..], &details(0o4711)).unwrap();
-        builder.file("HomeDomain", "locked/none", &b"x"[..], &details(0)).unwrap();
-        builder.file("HomeDomain", "locked/all", &b"x"[..], &details(0o666)).unwrap();
-        builder.file("HomeDomain", "old", &b"x"[..], &Details::default().modified(0)).unwrap();
+        builder
+            .file("HomeDomain", "locked/suid", &b"x"[..], &details(0o4711))
+            .unwrap();
+        builder
+            .file("HomeDomain", "locked/none", &b"x"[..], &details(0))
+            .unwrap();
+        builder
+            .file("HomeDomain", "locked/all", &b"x"[..], &details(0o666))
+            .unwrap();
+        builder
+            .file("HomeDomain", "old", &b"x"[..], &Details::default().modified(0))
+            .unwrap();
     });
     made.archive.extract(made.target(), &quick(), &mut Silent).unwrap();
     let meta = |path: &str| fs::metadata(made.target().join("HomeDomain").join(path)).unwrap();
-    for (path, mode) in [("locked/suid", 0o711), ("locked/none", 0o600), ("locked/all", 0o666), ("locked", 0o700)] {
+    for (path, mode) in [
+        ("locked/suid", 0o711),
+        ("locked/none", 0o600),
+        ("locked/all", 0o666),
+        ("locked", 0o700),
+    ] {
         assert_eq!(meta(path).permissions().mode() & 0o7777, mode, "{path}");
         assert_eq!(meta(path).mtime(), 1_234_567_890, "{path}");
     }
@@ -198,7 +238,11 @@ fn a_run_cancelled_anywhere_is_completed_by_the_next() {
         let mut seen = 0;
         let mut stop = |progress: &Progress| {
             seen += u32::from(progress.phase == Phase::WritingFiles);
-            if seen >= steps { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if seen >= steps {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         };
         let stopped = made.archive.extract(&target, &quick().threads(2), &mut stop);
         if stopped.is_err() {
@@ -207,7 +251,10 @@ fn a_run_cancelled_anywhere_is_completed_by_the_next() {
         }
         let again = made.archive.extract(&target, &quick(), &mut Silent);
         assert!(matches!(again, Err(ExtractError::TargetInUse { .. })));
-        let report = made.archive.extract(&target, &quick().resume(Resume::BySizeAndTime), &mut Silent).unwrap();
+        let report = made
+            .archive
+            .extract(&target, &quick().resume(Resume::BySizeAndTime), &mut Silent)
+            .unwrap();
         assert!(report.is_complete(), "{:?}", report.failures);
         assert_eq!(report.files + report.already_there, 303);
         assert_eq!(tree(&target), wanted);
@@ -220,7 +267,12 @@ fn assert_whole_manifest(target: &Path, files: usize) {
     let proved: HashMap<String, String> = manifest(target)
         .iter()
         .filter(|line| line["kind"] == "file" && line["status"] == "extracted")
-        .map(|line| (line["extracted"].as_str().unwrap().to_owned(), line["sha256"].as_str().unwrap().to_owned()))
+        .map(|line| {
+            (
+                line["extracted"].as_str().unwrap().to_owned(),
+                line["sha256"].as_str().unwrap().to_owned(),
+            )
+        })
         .collect();
     assert_eq!(proved.len(), files);
     for (path, contents) in tree(target) {
@@ -243,7 +295,10 @@ fn a_manifest_torn_at_any_place_costs_no_file() {
         fs::write(made.target().join("manifest.jsonl"), &whole[..cut]).unwrap();
         fs::create_dir_all(made.target().join("%unfinished/0")).unwrap();
         fs::write(made.target().join("%unfinished/0/1"), "half").unwrap();
-        let report = made.archive.extract(made.target(), &quick().resume(Resume::BySizeAndTime), &mut Silent).unwrap();
+        let report = made
+            .archive
+            .extract(made.target(), &quick().resume(Resume::BySizeAndTime), &mut Silent)
+            .unwrap();
         assert!(report.is_complete(), "cut at {cut}: {:?}", report.failures);
         assert_eq!(report.files + report.already_there, 20);
         assert_eq!(tree(&made.target()), wanted);
@@ -260,13 +315,22 @@ fn resuming_repairs_nothing_that_is_done_and_sees_what_was_changed() {
     });
     made.archive.extract(made.target(), &quick(), &mut Silent).unwrap();
     let file = made.target().join("HomeDomain/f3");
-    let resume = |how| made.archive.extract(made.target(), &quick().resume(how), &mut Silent).unwrap();
+    let resume = |how| {
+        made.archive
+            .extract(made.target(), &quick().resume(how), &mut Silent)
+            .unwrap()
+    };
     assert_eq!(resume(Resume::BySizeAndTime).already_there, 5);
     assert_eq!(resume(Resume::ByHash).already_there, 5);
     // Another length shows at once; the same length and time only by the hash.
     let time = fs::metadata(&file).unwrap().modified().unwrap();
     fs::write(&file, "CONTENTS").unwrap();
-    fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_modified(time)
+        .unwrap();
     assert_eq!(resume(Resume::BySizeAndTime).already_there, 5);
     let report = resume(Resume::ByHash);
     assert_eq!((report.already_there, report.failed), (4, 1));
@@ -290,11 +354,20 @@ fn files_of_others_stay_as_they_are() {
     fs::write(home.join("b"), "a file where a folder is needed").unwrap();
     let report = made.archive.extract(made.target(), &quick(), &mut Silent).unwrap();
     assert_eq!(report.files, 1);
-    let mut failures: Vec<_> = report.failures.into_iter().map(|failed| (failed.path, failed.failure)).collect();
+    let mut failures: Vec<_> = report
+        .failures
+        .into_iter()
+        .map(|failed| (failed.path, failed.failure))
+        .collect();
     failures.sort_by(|a, b| a.0.cmp(&b.0));
     // The folder itself, and what should have gone into it.
     assert_eq!(failures[0], ("a".to_owned(), Failure::Exists));
-    assert!(failures[1..].iter().all(|(path, failure)| path.starts_with('b') && *failure == Failure::InTheWay), "{failures:?}");
+    assert!(
+        failures[1..]
+            .iter()
+            .all(|(path, failure)| path.starts_with('b') && *failure == Failure::InTheWay),
+        "{failures:?}"
+    );
     assert_eq!(fs::read(home.join("a")).unwrap(), b"theirs");
     let options = quick().resume(Resume::BySizeAndTime).existing(Existing::Skip);
     let report = made.archive.extract(made.target(), &options, &mut Silent).unwrap();
@@ -307,27 +380,49 @@ fn files_of_others_stay_as_they_are() {
 
 #[test]
 fn a_newer_backup_replaces_only_what_an_extraction_wrote() {
-    let old = made_as(BuildOptions::default().date(UNIX_EPOCH + Duration::from_secs(1_700_000_000)), |builder| {
-        for path in ["same", "changed", "touched"] {
-            put(builder, path, b"old");
-        }
-    });
-    let new = made_as(BuildOptions::default().date(UNIX_EPOCH + Duration::from_secs(1_800_000_000)), |builder| {
-        put(builder, "same", b"old");
-        for path in ["changed", "touched"] {
-            let details = Details::default().modified(1_700_000_000);
-            builder.file("HomeDomain", path, &b"newer"[..], &details).unwrap();
-        }
-    });
+    let old = made_as(
+        BuildOptions::default().date(UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
+        |builder| {
+            for path in ["same", "changed", "touched"] {
+                put(builder, path, b"old");
+            }
+        },
+    );
+    let new = made_as(
+        BuildOptions::default().date(UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
+        |builder| {
+            put(builder, "same", b"old");
+            for path in ["changed", "touched"] {
+                let details = Details::default().modified(1_700_000_000);
+                builder.file("HomeDomain", path, &b"newer"[..], &details).unwrap();
+            }
+        },
+    );
     let target = old.target();
     old.archive.extract(&target, &quick(), &mut Silent).unwrap();
     fs::write(target.join("HomeDomain/touched"), "by the user").unwrap();
-    let refused = new.archive.extract(&target, &quick().resume(Resume::BySizeAndTime), &mut Silent);
-    assert!(matches!(refused, Err(ExtractError::OtherExtraction { .. })), "{refused:?}");
-    let report = new.archive.extract(&target, &quick().existing(Existing::ReplaceOurs), &mut Silent).unwrap();
-    assert_eq!((report.files, report.already_there, report.failed), (1, 1, 1), "{:?}", report.failures);
+    let refused = new
+        .archive
+        .extract(&target, &quick().resume(Resume::BySizeAndTime), &mut Silent);
+    assert!(
+        matches!(refused, Err(ExtractError::OtherExtraction { .. })),
+        "{refused:?}"
+    );
+    let report = new
+        .archive
+        .extract(&target, &quick().existing(Existing::ReplaceOurs), &mut Silent)
+        .unwrap();
+    assert_eq!(
+        (report.files, report.already_there, report.failed),
+        (1, 1, 1),
+        "{:?}",
+        report.failures
+    );
     let read = |name: &str| fs::read(target.join("HomeDomain").join(name)).unwrap();
-    assert_eq!((read("same"), read("changed"), read("touched")), (b"old".to_vec(), b"newer".to_vec(), b"by the user".to_vec()));
+    assert_eq!(
+        (read("same"), read("changed"), read("touched")),
+        (b"old".to_vec(), b"newer".to_vec(), b"by the user".to_vec())
+    );
 }
 
 #[cfg(unix)]
@@ -348,8 +443,18 @@ fn links_of_anybody_lead_nowhere() {
     symlink(outside.join("victim"), home.join("file")).unwrap();
     let report = made.archive.extract(made.target(), &quick(), &mut Silent).unwrap();
     assert_eq!(report.files, 1);
-    assert!(report.failures.iter().any(|failed| failed.path == "folder/file" && failed.failure == Failure::InTheWay));
-    assert!(report.failures.iter().any(|failed| failed.path == "file" && failed.failure == Failure::Exists));
+    assert!(
+        report
+            .failures
+            .iter()
+            .any(|failed| failed.path == "folder/file" && failed.failure == Failure::InTheWay)
+    );
+    assert!(
+        report
+            .failures
+            .iter()
+            .any(|failed| failed.path == "file" && failed.failure == Failure::Exists)
+    );
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
     assert_eq!(fs::read(outside.join("victim")).unwrap(), b"theirs");
     // A manifest or a lock that is a link is not written through either.
@@ -379,15 +484,26 @@ fn links_are_made_last_and_only_inside_their_domain() {
         }
         put(builder, "Media/file", b"ours");
     });
-    let recorded = made.archive.extract(made.root.path().join("recorded"), &quick(), &mut Silent).unwrap();
+    let recorded = made
+        .archive
+        .extract(made.root.path().join("recorded"), &quick(), &mut Silent)
+        .unwrap();
     assert_eq!((recorded.links, recorded.links_recorded), (0, 4));
-    made.archive.extract(made.target(), &quick().links(Links::Contained), &mut Silent).unwrap();
+    made.archive
+        .extract(made.target(), &quick().links(Links::Contained), &mut Silent)
+        .unwrap();
     let home = made.target().join("HomeDomain");
-    assert_eq!(fs::read_link(home.join("Library/in")).unwrap(), Path::new("../Media/file"));
+    assert_eq!(
+        fs::read_link(home.join("Library/in")).unwrap(),
+        Path::new("../Media/file")
+    );
     assert_eq!(fs::read(home.join("absolute")).unwrap(), b"ours");
     assert!(fs::symlink_metadata(home.join("out")).is_err());
     assert!(fs::symlink_metadata(home.join("climb")).is_err());
-    let noted = manifest(&made.target()).iter().filter(|line| line["notes"][0]["note"] == "link_not_made").count();
+    let noted = manifest(&made.target())
+        .iter()
+        .filter(|line| line["notes"][0]["note"] == "link_not_made")
+        .count();
     assert_eq!(noted, 2);
 }
 
@@ -395,7 +511,12 @@ fn links_are_made_last_and_only_inside_their_domain() {
 fn the_backup_is_never_a_target() {
     let made = made(|builder| put(builder, "a", b"x"));
     let backup = made.root.path().join("backup");
-    let mut targets = vec![backup.clone(), backup.join("out"), backup.join("x/../y"), made.root.path().to_owned()];
+    let mut targets = vec![
+        backup.clone(),
+        backup.join("out"),
+        backup.join("x/../y"),
+        made.root.path().to_owned(),
+    ];
     #[cfg(unix)]
     {
         std::os::unix::fs::symlink(&backup, made.root.path().join("alias")).unwrap();
@@ -404,7 +525,10 @@ fn the_backup_is_never_a_target() {
     let before = fs::read_dir(&backup).unwrap().count();
     for target in targets {
         let refused = made.archive.extract(&target, &quick(), &mut Silent);
-        assert!(matches!(refused, Err(ExtractError::TargetHoldsBackup { .. })), "{target:?} {refused:?}");
+        assert!(
+            matches!(refused, Err(ExtractError::TargetHoldsBackup { .. })),
+            "{target:?} {refused:?}"
+        );
     }
     assert_eq!(fs::read_dir(&backup).unwrap().count(), before);
 }
@@ -418,14 +542,24 @@ fn a_file_and_a_folder_of_one_path_are_both_there() {
     // No builder makes such a backup: its index is bent.
     let backup = made.root.path().join("backup");
     let index = rusqlite::Connection::open(backup.join("Manifest.db")).unwrap();
-    index.execute("UPDATE Files SET relativePath = 'a/b' WHERE relativePath = 'ab/b'", []).unwrap();
-    index.execute("DELETE FROM Files WHERE relativePath = 'ab'", []).unwrap();
+    index
+        .execute("UPDATE Files SET relativePath = 'a/b' WHERE relativePath = 'ab/b'", [])
+        .unwrap();
+    index
+        .execute("DELETE FROM Files WHERE relativePath = 'ab'", [])
+        .unwrap();
     drop(index);
     let archive = Archive::open(&backup).unwrap();
     let report = archive.extract(made.target(), &quick(), &mut Silent).unwrap();
     assert!(report.is_complete(), "{:?}", report.failures);
     assert_eq!(fs::read(made.target().join("HomeDomain/a/b")).unwrap(), b"inside");
-    let mapped = manifest(&made.target()).iter().find(|line| line["path"] == "a").unwrap()["extracted"].as_str().unwrap().to_owned();
+    let mapped = manifest(&made.target())
+        .iter()
+        .find(|line| line["path"] == "a")
+        .unwrap()["extracted"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(fs::read(made.target().join(&mapped)).unwrap(), b"file");
     assert_eq!(decode(&mapped).unwrap().1, "a");
 }
@@ -448,7 +582,10 @@ fn two_runs_do_not_share_a_target() {
 #[test]
 fn attributes_owners_and_what_cannot_be_read_are_in_the_manifest() {
     let made = made(|builder| {
-        let details = Details::default().attribute("com.apple.x", vec![0, 255]).user(501).recorded_size(7);
+        let details = Details::default()
+            .attribute("com.apple.x", vec![0, 255])
+            .user(501)
+            .recorded_size(7);
         builder.file("HomeDomain", "a", &b"x"[..], &details).unwrap();
         put(builder, "gone", b"xyz");
     });
@@ -472,7 +609,10 @@ fn a_locked_backup_is_refused_before_anything_is_made() {
     let archive = Archive::open(golden::folder().join("synthetic/enc-v10")).unwrap();
     let place = tempfile::tempdir().unwrap();
     let refused = archive.extract(place.path().join("out"), &quick(), &mut Silent);
-    assert!(matches!(refused, Err(ExtractError::Archive(crate::archive::ArchiveError::Locked))));
+    assert!(matches!(
+        refused,
+        Err(ExtractError::Archive(crate::archive::ArchiveError::Locked))
+    ));
     assert!(!place.path().join("out").exists());
 }
 
@@ -481,11 +621,17 @@ fn tar_and_zip_hold_what_a_folder_would_and_the_manifest_last() {
     for (name, backup) in [("enc-v10", golden_backup("enc-v10")), ("made", made(many).archive)] {
         let place = tempfile::tempdir().unwrap();
         let target = place.path().join("out");
-        let wanted_report = backup.extract(&target, &quick().names(Convention::Windows), &mut Silent).unwrap();
+        let wanted_report = backup
+            .extract(&target, &quick().names(Convention::Windows), &mut Silent)
+            .unwrap();
         let wanted = tree(&target);
         let mut tar = Vec::new();
         let report = backup.extract_tar(&mut tar, &quick(), &mut Silent).unwrap();
-        assert_eq!((report.files, report.failed), (wanted_report.files, wanted_report.failed), "{name}");
+        assert_eq!(
+            (report.files, report.failed),
+            (wanted_report.files, wanted_report.failed),
+            "{name}"
+        );
         let mut archive = ::tar::Archive::new(&tar[..]);
         let (mut files, mut last) = (BTreeMap::new(), PathBuf::new());
         for entry in archive.entries().unwrap() {
@@ -500,7 +646,13 @@ fn tar_and_zip_hold_what_a_folder_would_and_the_manifest_last() {
         assert_eq!(last, Path::new("manifest.jsonl"));
         let manifest = files.remove(Path::new("manifest.jsonl")).unwrap();
         let listed = lines(str::from_utf8(&manifest).unwrap());
-        assert_eq!(listed.iter().filter(|line| line["kind"] == "file" && line["status"] == "extracted").count(), wanted.len());
+        assert_eq!(
+            listed
+                .iter()
+                .filter(|line| line["kind"] == "file" && line["status"] == "extracted")
+                .count(),
+            wanted.len()
+        );
         assert!(files == wanted, "{name}");
 
         let mut zipped = Vec::new();

@@ -11,6 +11,9 @@ pub(super) const MAX_COMPONENT: usize = 255;
 /// Longer extensions are no extensions.
 const MAX_EXTENSION: usize = 16;
 
+/// The empty name.
+const EMPTY: &str = "%_";
+
 /// The mark of a name that differs from another by file id only.
 const MARK: &str = "%~";
 const MARK_DIGITS: usize = 16;
@@ -43,7 +46,7 @@ pub(super) struct Spelling {
 /// Appends the spelling of `name`.
 pub(super) fn push(out: &mut String, name: &str, spelling: Spelling) {
     if name.is_empty() {
-        out.push_str("%_");
+        out.push_str(EMPTY);
         return;
     }
     let start = out.len();
@@ -201,12 +204,22 @@ fn is_short_name(name: &str) -> bool {
 
 /// What a component was.
 pub(super) fn decode(component: &str) -> Result<String, DecodeError> {
-    if component == "%_" {
-        return Ok(String::new());
+    if let Some(mark) = component.strip_prefix(EMPTY) {
+        let is_ours = mark.is_empty() || mark.starts_with(MARK);
+        let nothing = decode_text(mark)?;
+        return if is_ours && nothing.is_empty() {
+            Ok(nothing)
+        } else {
+            Err(DecodeError::NotOurs)
+        };
     }
     if component.is_empty() || matches!(component, "." | "..") {
         return Err(DecodeError::NotOurs);
     }
+    decode_text(component)
+}
+
+fn decode_text(component: &str) -> Result<String, DecodeError> {
     let (mut bytes, mut rest) = (Vec::with_capacity(component.len()), component);
     while let Some((plain, escape)) = rest.split_once('%') {
         bytes.extend_from_slice(plain.as_bytes());

@@ -257,6 +257,8 @@ fn what_is_not_ours_does_not_decode() {
         "%~12",
         "%FF",
         "a/%~gggggggggggggggg",
+        "%_a",
+        "a%_",
     ] {
         assert_eq!(decode(text), Err(DecodeError::NotOurs), "{text}");
     }
