@@ -1,9 +1,9 @@
-//! AES-256-CBC as backups use it: zero IV, decryption only here.
+//! AES-256-CBC as backups use it: zero IV.
 
 use std::fmt;
 
 use aes::Aes256;
-use aes::cipher::{Array, BlockModeDecrypt, KeyIvInit, SetIvState};
+use aes::cipher::{Array, BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, SetIvState};
 
 use super::wrap::Key;
 
@@ -32,6 +32,28 @@ impl CbcDecryptor {
 impl fmt::Debug for CbcDecryptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("CbcDecryptor(..)")
+    }
+}
+
+/// Encrypts blocks in order.
+pub(crate) struct CbcEncryptor(cbc::Encryptor<Aes256>);
+
+impl CbcEncryptor {
+    pub(crate) fn new(key: &Key) -> Self {
+        Self(cbc::Encryptor::new(key.expose().into(), &Array::default()))
+    }
+
+    /// Encrypts in place. Bytes after the last whole block stay as they are; callers pass none.
+    pub(crate) fn encrypt(&mut self, blocks: &mut [u8]) {
+        let (blocks, rest) = blocks.as_chunks_mut::<16>();
+        debug_assert!(rest.is_empty());
+        self.0.encrypt_blocks(Array::cast_slice_from_core_mut(blocks));
+    }
+}
+
+impl fmt::Debug for CbcEncryptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CbcEncryptor(..)")
     }
 }
 

@@ -74,3 +74,21 @@ pub(crate) fn with_index(sql: &str) -> tempfile::TempDir {
     db.execute_batch(sql).unwrap();
     folder
 }
+
+/// An entry as a flat index would have it, with no more than this.
+pub(crate) fn entry(domain: &str, path: &str, kind: crate::archive::Kind, size: u64) -> crate::archive::FileEntry {
+    use crate::archive::Kind;
+    let record = crate::archive::mbdb::MbdbRecord {
+        domain: domain.into(),
+        path: path.into(),
+        size,
+        mode: match kind {
+            Kind::File => 0o100_644,
+            Kind::Directory => 0o040_755,
+            Kind::Symlink => 0o120_755,
+            Kind::Unknown => 0,
+        },
+        ..crate::archive::mbdb::MbdbRecord::default()
+    };
+    crate::archive::FileEntry::from_mbdb(record).unwrap()
+}

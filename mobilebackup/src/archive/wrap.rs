@@ -3,6 +3,8 @@
 use std::fmt;
 
 use aes::Aes256;
+use aes::cipher::Array;
+use aes::cipher::consts::U32;
 use aes_kw::{AesKw, KeyInit};
 use zeroize::Zeroizing;
 
@@ -62,6 +64,23 @@ impl WrappedKey {
         })
     }
 
+    /// `key` wrapped by the key of `class`.
+    pub(crate) fn wrapping(key: &Key, class: u32, by: &Unwrapper) -> Self {
+        Self {
+            class,
+            bytes: by.wrap(key),
+        }
+    }
+
+    /// The stored form.
+    #[must_use]
+    pub fn encode(&self) -> [u8; Self::LEN] {
+        let mut out = [0; Self::LEN];
+        let bytes = self.class.to_le_bytes().into_iter().chain(self.bytes);
+        out.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+        out
+    }
+
     /// The class prefix as stored. Only the low four bits name a class.
     #[must_use]
     pub const fn class(&self) -> u32 {
@@ -98,6 +117,11 @@ impl Unwrapper {
         self.0.unwrap_key(wrapped, out.as_mut_slice()).ok()?;
         Some(Key(out))
     }
+
+    /// The other way round: a key wrapped by this one.
+    pub(crate) fn wrap(&self, key: &Key) -> [u8; 40] {
+        self.0.wrap_fixed_key::<U32>(&Array::from(*key.expose())).into()
+    }
 }
 
 impl fmt::Debug for Unwrapper {
@@ -117,6 +141,9 @@ mod tests {
         for case in vectors["aes_key_wrap"].as_array().unwrap() {
             let kek = Key::from(<[u8; 32]>::try_from(bytes(&case["kek"])).unwrap());
             let key = Unwrapper::new(&kek).unwrap(&bytes(&case["wrapped"]));
+            if let Some(key) = &key {
+                assert_eq!(Unwrapper::new(&kek).wrap(key).to_vec(), bytes(&case["wrapped"]));
+            }
             assert_eq!(
                 key.map(|k| k.expose().to_vec()),
                 golden::opt_bytes(&case["key"]),

@@ -1,0 +1,165 @@
+//! Writing `Manifest.db`, and the same table as the place where the rows of a flat index wait.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, params};
+use tempfile::TempDir;
+
+use super::BuildError;
+use super::payload::{self, StoreError};
+use super::staging::{Staging, create_new};
+use crate::archive::file_id::FileId;
+use crate::archive::wrap::Key;
+
+/// The tables as iOS makes them, but for the indexes, which are faster made at the end (spec backup-format, 5.1).
+const TABLES: &str = "
+CREATE TABLE Files (fileID TEXT PRIMARY KEY, domain TEXT, relativePath TEXT, flags INTEGER, file BLOB);
+CREATE TABLE Properties (key TEXT PRIMARY KEY, value BLOB);";
+
+const INDEXES: &str = "
+CREATE INDEX IF NOT EXISTS FilesDomainIdx ON Files(domain);
+CREATE INDEX IF NOT EXISTS FilesRelativePathIdx ON Files(relativePath);
+CREATE INDEX IF NOT EXISTS FilesFlagsIdx ON Files(flags);";
+
+/// A row of the index: file id, domain, path, column `flags`, record.
+pub(crate) struct NewRow<'a> {
+    pub(crate) id: FileId,
+    pub(crate) domain: &'a str,
+    pub(crate) path: &'a str,
+    /// In a flat index, where there is no such column, the mode.
+    pub(crate) flags: i64,
+    pub(crate) record: &'a [u8],
+}
+
+/// A `Manifest.db` under construction. Rows go into one transaction, and nothing is flushed before the end.
+#[derive(Debug)]
+pub(crate) struct IndexWriter {
+    connection: Connection,
+    /// The database itself, open: on Unix it has no name any more where it must not stay readable.
+    file: File,
+    _private: Option<TempDir>,
+}
+
+impl IndexWriter {
+    /// An index that will be `Manifest.db` as it is, with `in_place`; or else one that waits in a private file.
+    pub(crate) fn create(staging: &Staging, in_place: bool) -> Result<Self, BuildError> {
+        let private = if in_place { None } else { Some(staging.private()?) };
+        let folder = private.as_ref().map_or(staging.path(), TempDir::path);
+        let path = folder.join("Manifest.db");
+        drop(create_private(&path)?);
+        let writer = Self::open(&path, private)?;
+        writer
+            .connection
+            .execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA user_version = 2;")?;
+        writer.connection.execute_batch(TABLES)?;
+        writer.connection.execute_batch("BEGIN")?;
+        Ok(writer)
+    }
+
+    fn open(path: &Path, private: Option<TempDir>) -> Result<Self, BuildError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        // Nobody else knows the file, and a stop leaves nothing of it: no locks, no journal on disk, no flushes.
+        connection.pragma_update(None, "locking_mode", "exclusive")?;
+        let mode = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+        connection.query_row("PRAGMA journal_mode = memory", [], mode)?;
+        connection
+            .execute_batch("PRAGMA synchronous = off; PRAGMA temp_store = memory; PRAGMA cache_size = -32768;")?;
+        let file = File::options().read(true).write(true).open(path)?;
+        if private.is_some() && cfg!(unix) {
+            std::fs::remove_file(path)?;
+        }
+        Ok(Self {
+            connection,
+            file,
+            _private: private,
+        })
+    }
+
+    /// Adds a row; `false` if its id is there already.
+    pub(crate) fn insert(&self, row: &NewRow<'_>) -> Result<bool, BuildError> {
+        self.write("INSERT OR IGNORE INTO Files VALUES (?1, ?2, ?3, ?4, ?5)", row)
+    }
+
+    /// Adds a row in place of the one with its id.
+    pub(crate) fn replace(&self, row: &NewRow<'_>) -> Result<(), BuildError> {
+        self.write("INSERT OR REPLACE INTO Files VALUES (?1, ?2, ?3, ?4, ?5)", row)
+            .map(drop)
+    }
+
+    fn write(&self, sql: &str, row: &NewRow<'_>) -> Result<bool, BuildError> {
+        let mut query = self.connection.prepare_cached(sql)?;
+        let rows = query.execute(params![row.id.to_string(), row.domain, row.path, row.flags, row.record])?;
+        Ok(rows > 0)
+    }
+
+    /// Every row of a flat index, id, mode and record, sorted by domain and path.
+    pub(crate) fn for_each_sorted(
+        &self,
+        mut visit: impl FnMut(FileId, u16, &[u8]) -> Result<(), BuildError>,
+    ) -> Result<(), BuildError> {
+        let sorted = "SELECT fileID, flags, file FROM Files ORDER BY domain, relativePath";
+        let mut query = self.connection.prepare(sorted)?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let id = row.get_ref(0)?.as_bytes().ok().and_then(FileId::from_hex);
+            let (mode, record) = (row.get(1)?, row.get_ref(2)?.as_blob().unwrap_or_default());
+            if let Some(id) = id {
+                visit(id, mode, record)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the writing: indexes, and the header of a database in WAL mode, as iOS leaves it.
+    pub(crate) fn close(self) -> Result<ClosedIndex, BuildError> {
+        self.connection.execute_batch(INDEXES)?;
+        self.connection.execute_batch("COMMIT")?;
+        self.connection.close().map_err(|(_, error)| error)?;
+        let mut file = self.file;
+        // Format versions for writing and reading; 2 is WAL.
+        file.seek(SeekFrom::Start(18))?;
+        file.write_all(&[2, 2])?;
+        file.seek(SeekFrom::Start(0))?;
+        Ok(ClosedIndex {
+            file,
+            _private: self._private,
+        })
+    }
+}
+
+/// A finished database.
+#[derive(Debug)]
+pub(crate) struct ClosedIndex {
+    file: File,
+    _private: Option<TempDir>,
+}
+
+impl ClosedIndex {
+    /// Encrypts the database into `to`, padded as Apple does.
+    pub(crate) fn encrypt(
+        mut self,
+        to: &Path,
+        key: &Key,
+        pulse: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), BuildError> {
+        let mut target = create_new(to)?;
+        let source: &mut dyn Read = &mut self.file;
+        match payload::store(source, &mut target, Some(key), false, &mut Vec::new(), pulse) {
+            Ok(_) => Ok(()),
+            Err(StoreError::Contents(e) | StoreError::Target(e)) => Err(e.into()),
+            Err(StoreError::Stopped) => Err(BuildError::Cancelled),
+        }
+    }
+}
+
+/// Creates a file for this user only.
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
