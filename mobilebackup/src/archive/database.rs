@@ -19,9 +19,11 @@ use super::ArchiveError;
 use super::cipher::CbcDecryptor;
 use super::entry::{FileEntry, Row, RowColumns, SkipReason, SkippedRow};
 use super::file_id::FileId;
+use super::layout::OpenNote;
 use super::mbfile::MbFile;
 use super::metadata::{ColumnKey, PasswordCheck};
 use super::observe::{Observer, Phase, Progress};
+use super::sqlite::{Header, Image, Journal, Overlay, Wal, WalEnd};
 use super::wrap::Key;
 
 /// What every SQLite database starts with.
@@ -73,25 +75,25 @@ impl Default for Scan {
 }
 
 impl Database {
-    /// Opens a plain database where it lies. A write-ahead log or journal beside it belongs to it; then both are copied
-    /// into a private folder, since taking them in means writing.
-    pub(crate) fn open_plain(path: &Path, temp: &Path, observer: &mut dyn Observer) -> Result<Self, ArchiveError> {
-        let companions: Vec<PathBuf> = ["-wal", "-journal"]
-            .into_iter()
-            .filter_map(|end| companion(path, end))
-            .collect();
-        if companions.is_empty() {
+    /// Opens a plain database where it lies. A write-ahead log or journal beside it belongs to it; then a private file
+    /// gets what both say together. `notes` learns of a companion that is damaged.
+    ///
+    /// SQLite itself never sees the companions: taking them in means writing, and a journal may name files elsewhere
+    /// that SQLite would then delete.
+    pub(crate) fn open_plain(
+        path: &Path,
+        temp: &Path,
+        notes: &mut Vec<OpenNote>,
+        observer: &mut dyn Observer,
+    ) -> Result<Self, ArchiveError> {
+        let Some(overlay) = overlay_of(path, notes)? else {
             return Self::open_immutable(path, None);
-        }
+        };
+        let mut image = Image::new(File::open(path)?, Some(overlay))?.rollback_mode(true);
         let private = private_folder(temp)?;
-        for from in companions.iter().map(PathBuf::as_path).chain([path]) {
-            let name = from.file_name().unwrap_or_default();
-            copy(from, &private.path().join(name), observer)?;
-        }
-        let copy = private.path().join(path.file_name().unwrap_or_default());
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(copy, flags)?;
-        Self::checked(connection, Some(private))
+        let copy = private.path().join("Manifest.db");
+        copy_observed(&mut image, &copy, observer)?;
+        Self::open_immutable(&copy, Some(private))
     }
 
     /// Decrypts a database into a private file that only this process can see, and opens that.
@@ -132,7 +134,7 @@ impl Database {
         })
     }
 
-    fn connection(&self) -> MutexGuard<'_, Connection> {
+    pub(crate) fn connection(&self) -> MutexGuard<'_, Connection> {
         // A panic elsewhere leaves no half-done work in a connection that only reads.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -361,14 +363,52 @@ fn report(observer: &mut dyn Observer, done: u64, total: u64) -> Result<(), Arch
     }
 }
 
-fn copy(from: &Path, to: &Path, observer: &mut dyn Observer) -> Result<(), ArchiveError> {
-    let mut source = File::open(from)?;
-    let total = source.metadata()?.len();
+/// The pages that a log or journal beside the database replaces, and the file they lie in.
+fn overlay_of(path: &Path, notes: &mut Vec<OpenNote>) -> Result<Option<(File, Overlay)>, ArchiveError> {
+    let mut start = Vec::new();
+    File::open(path)?.take(Header::LEN as u64).read_to_end(&mut start)?;
+    let Some(header) = Header::parse(&start) else {
+        return Ok(None);
+    };
+    let mut damaged = |file: &'static str, reason: String| notes.push(OpenNote::DamagedIndexLog { file, reason });
+    if let Some(journal) = companion(path, "-journal") {
+        let mut file = File::open(journal)?;
+        match Journal::read(&mut file, header.page_size)? {
+            Journal::Hot(overlay) => return Ok(Some((file, overlay))),
+            Journal::OfSeveral | Journal::Finished => {}
+        }
+    }
+    let Some(log) = companion(path, "-wal") else {
+        return Ok(None);
+    };
+    let mut file = File::open(log)?;
+    let wal = Wal::read(&mut file)?;
+    if matches!(wal.end, WalEnd::Cut | WalEnd::Checksum | WalEnd::Header) {
+        damaged(
+            "Manifest.db-wal",
+            format!("it ends in {:?} after {} sound frames", wal.end, wal.committed),
+        );
+    }
+    match wal.overlay {
+        Some(overlay) if overlay.page_size() == header.page_size => Ok(Some((file, overlay))),
+        Some(_) => {
+            damaged(
+                "Manifest.db-wal",
+                "its pages have another size than the database's".to_owned(),
+            );
+            Ok(None)
+        }
+        None => Ok(None),
+    }
+}
+
+fn copy_observed(image: &mut Image<File, File>, to: &Path, observer: &mut dyn Observer) -> Result<(), ArchiveError> {
+    let total = image.len();
     let mut target = create_private(to)?;
     let mut done = 0_u64;
     loop {
         report(observer, done, total)?;
-        let copied = io::copy(&mut Read::by_ref(&mut source).take(CHUNK as u64), &mut target)?;
+        let copied = io::copy(&mut Read::by_ref(image).take(CHUNK as u64), &mut target)?;
         done = done.saturating_add(copied);
         if copied == 0 {
             return Ok(());
