@@ -11,6 +11,9 @@
 
 mod base64;
 pub mod calendar;
+pub mod calls;
+pub mod contacts;
+mod directory;
 mod error;
 pub mod export;
 pub mod html;
@@ -27,6 +30,7 @@ mod store;
 pub mod time;
 pub mod vcard;
 
+pub use directory::Directory;
 pub use error::RecordError;
 pub use note::{Notes, Problem, RecordNote};
 pub use store::{Source, Store};

@@ -35,8 +35,8 @@ use super::note::{Notes, Problem, RecordNote};
 use super::{RecordError, Source, Store};
 use crate::archive::{Archive, FileEntry, Kind};
 
-pub(super) use export::EXPORTER;
 pub use bookmarks::{Bookmark, BookmarkKind, Bookmarks};
+pub(super) use export::EXPORTER;
 pub use history::{History, Visit};
 pub use tabs::{Tab, Tabs};
 

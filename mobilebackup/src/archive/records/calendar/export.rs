@@ -23,12 +23,18 @@ fn export(job: &mut Job<'_>) -> Result<bool, RecordError> {
         }
     }
     if let Some(mut lines) = job.json_lines("events")? {
-        books.iter().flat_map(|book| &book.events).try_for_each(|event| lines.write(event))?;
+        books
+            .iter()
+            .flat_map(|book| &book.events)
+            .try_for_each(|event| lines.write(event))?;
         let name = lines.finish()?.finish()?;
         job.wrote(name);
     }
     if let Some(mut lines) = job.json_lines("reminders")? {
-        books.iter().flat_map(|book| &book.tasks).try_for_each(|task| lines.write(task))?;
+        books
+            .iter()
+            .flat_map(|book| &book.tasks)
+            .try_for_each(|task| lines.write(task))?;
         let name = lines.finish()?.finish()?;
         job.wrote(name);
     }
@@ -64,20 +70,43 @@ fn write_ics(job: &mut Job<'_>, book: &CalendarBook) -> Result<(), RecordError> 
 }
 
 fn write_page(job: &mut Job<'_>, book: &CalendarBook) -> Result<(), RecordError> {
-    let titles: std::collections::HashMap<i64, &str> =
-        book.calendars.iter().filter_map(|calendar| Some((calendar.id, calendar.title.as_deref()?))).collect();
+    let titles: std::collections::HashMap<i64, &str> = book
+        .calendars
+        .iter()
+        .filter_map(|calendar| Some((calendar.id, calendar.title.as_deref()?)))
+        .collect();
     let title = |id: Option<i64>| id.and_then(|id| titles.get(&id).copied()).unwrap_or("");
     let mut events: Vec<&Event> = book.events.iter().collect();
     events.sort_by_key(|event| (event.start.as_ref().map(|start| start.at), event.id));
     for chunk in events.chunks(job.page_records().max(1)) {
         let mut page = Page::begin(job.output().file("events", "html")?, "Calendar")?;
-        page.paragraph(&format!("From {} {}. Times are UTC.", book.source.domain, book.source.path))?;
-        page.table(&["Begins", "Ends", "Zone", "What", "Where", "Repeats", "Guests", "Calendar"])?;
+        page.paragraph(&format!(
+            "From {} {}. Times are UTC.",
+            book.source.domain, book.source.path
+        ))?;
+        page.table(&[
+            "Begins", "Ends", "Zone", "What", "Where", "Repeats", "Guests", "Calendar",
+        ])?;
         for event in chunk {
-            let rules: Vec<String> = event.recurrences.iter().map(|rule| rule.rule(rule.until.map(|at| at.date()).as_deref())).collect();
-            let guests: Vec<&str> =
-                event.organizer.iter().chain(&event.attendees).filter_map(|who| who.name.as_deref().or(who.email.as_deref())).collect();
-            let what: Vec<&str> = [event.summary.as_deref(), event.description.as_deref(), event.url.as_deref()].into_iter().flatten().collect();
+            let rules: Vec<String> = event
+                .recurrences
+                .iter()
+                .map(|rule| rule.rule(rule.until.map(|at| at.date()).as_deref()))
+                .collect();
+            let guests: Vec<&str> = event
+                .organizer
+                .iter()
+                .chain(&event.attendees)
+                .filter_map(|who| who.name.as_deref().or(who.email.as_deref()))
+                .collect();
+            let what: Vec<&str> = [
+                event.summary.as_deref(),
+                event.description.as_deref(),
+                event.url.as_deref(),
+            ]
+            .into_iter()
+            .flatten()
+            .collect();
             page.row(&[
                 Cell::Text(&shown(event.start.as_ref(), event.all_day)),
                 Cell::Text(&shown(event.end.as_ref(), event.all_day)),
@@ -95,10 +124,16 @@ fn write_page(job: &mut Job<'_>, book: &CalendarBook) -> Result<(), RecordError>
     let tasks: Vec<&Task> = book.tasks.iter().collect();
     for chunk in tasks.chunks(job.page_records().max(1)) {
         let mut page = Page::begin(job.output().file("reminders", "html")?, "Reminders")?;
-        page.paragraph(&format!("From {} {}. Times are UTC.", book.source.domain, book.source.path))?;
+        page.paragraph(&format!(
+            "From {} {}. Times are UTC.",
+            book.source.domain, book.source.path
+        ))?;
         page.table(&["Due", "What", "Done", "List", ""])?;
         for task in chunk {
-            let what: Vec<&str> = [task.summary.as_deref(), task.description.as_deref()].into_iter().flatten().collect();
+            let what: Vec<&str> = [task.summary.as_deref(), task.description.as_deref()]
+                .into_iter()
+                .flatten()
+                .collect();
             let done = match (task.completed, task.completed_at) {
                 (true, Some(at)) => at.minute(),
                 (true, None) => "yes".to_owned(),
@@ -119,7 +154,10 @@ fn write_page(job: &mut Job<'_>, book: &CalendarBook) -> Result<(), RecordError>
 }
 
 fn shown(when: Option<&When>, all_day: bool) -> String {
-    when.map_or_else(String::new, |when| if all_day { when.at.date() } else { when.at.minute() })
+    when.map_or_else(
+        String::new,
+        |when| if all_day { when.at.date() } else { when.at.minute() },
+    )
 }
 
 fn zone(when: Option<&When>) -> &str {

@@ -32,26 +32,25 @@
 mod export;
 mod row;
 mod summary;
-mod types;
 pub mod typedstream;
+mod types;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 pub(super) use export::EXPORTER;
 pub use types::{Attachment, Chat, Edit, Message, MessageKind, Person, Reaction, Target, TextSource};
 
 use super::directory::Directory;
-use super::note::{Notes, Problem, RecordNote};
 use super::schema::{Fields, Schema, Select, Visit};
-use super::{RecordError, Source, Store};
+use super::{Notes, Problem, RecordError, RecordNote, Source, Store};
 use crate::archive::{Archive, ArchiveError, Kind};
 
 /// Where messages are.
-const PLACES: &[(&str, &str)] =&[("HomeDomain", "Library/SMS/sms.db")];
+const PLACES: &[(&str, &str)] = &[("HomeDomain", "Library/SMS/sms.db")];
 
 /// A group, by `style`; a conversation with one person is 45.
 const STYLE_GROUP: i64 = 43;
@@ -66,7 +65,7 @@ pub struct Messages {
     chats: Vec<Chat>,
     /// By conversation, then by time.
     order: Vec<Placed>,
-    /// Message and attachment, by message, in the order in which they were joined.
+    /// Message and attachment, by message.
     joined: Vec<(i64, i64)>,
     notes: Notes,
 }
@@ -126,7 +125,6 @@ impl Messages {
             "message_attachment_join",
             ["message_id", "attachment_id"],
         )?;
-        this.joined.sort_by_key(|(message, _)| *message); // stable: keeps the order within a message
         Ok(this)
     }
 
@@ -209,7 +207,9 @@ impl Messages {
     fn message(&mut self, placed: Placed) -> Result<Option<Message>, RecordError> {
         let handles = &self.handles;
         let connection = self.store.connection();
-        let decoded = self.message.get(connection, placed.message, &mut self.notes, |row| Ok(row::decode(row, handles)));
+        let decoded = self.message.get(connection, placed.message, &mut self.notes, |row| {
+            Ok(row::decode(row, handles))
+        });
         let Some(row::Decoded {
             mut message,
             attachment_order,
@@ -219,27 +219,37 @@ impl Messages {
         };
         message.deleted = placed.deleted.and_then(super::time::apple_nanos);
         message.attachments = self.attachments(placed.message)?;
-        let at = |attachment: &Attachment| {
-            let guid = attachment.guid.as_ref();
-            guid.and_then(|guid| attachment_order.iter().position(|other| other == guid)).unwrap_or(usize::MAX)
+        let places: HashMap<_, _> = attachment_order.iter().map(String::as_str).zip(0_usize..).collect();
+        let place = |attachment: &Attachment| {
+            let place = attachment.guid.as_deref().and_then(|guid| places.get(guid));
+            place.copied().unwrap_or(usize::MAX)
         };
-        message.attachments.sort_by_key(at);
+        message.attachments.sort_by_key(place);
         Ok(Some(message))
     }
 
     fn attachments(&mut self, message: i64) -> Result<Vec<Attachment>, RecordError> {
         let start = self.joined.partition_point(|(other, _)| *other < message);
-        let ids = self.joined.iter().skip(start).take_while(|(other, _)| *other == message);
+        let ids = self
+            .joined
+            .iter()
+            .skip(start)
+            .take_while(|(other, _)| *other == message);
         let mut found = Vec::new();
         for (_, id) in ids {
-            let read = self.attachment.as_ref().map(|select| {
-                select.get(self.store.connection(), *id, &mut self.notes, |row| Ok(attachment(row)))
-            });
+            let read = self
+                .attachment
+                .as_ref()
+                .map(|select| select.get(self.store.connection(), *id, &mut self.notes, |row| Ok(attachment(row))));
             match read.transpose()?.flatten() {
                 Some(attachment) => found.push(attachment),
                 None => {
-                    let problem = Problem::Dangling { to: "attachment", id: *id };
-                    self.notes.push(RecordNote::row("message_attachment_join", Some(message), None, problem));
+                    let problem = Problem::Dangling {
+                        to: "attachment",
+                        id: *id,
+                    };
+                    self.notes
+                        .push(RecordNote::row("message_attachment_join", Some(message), None, problem));
                 }
             }
         }
@@ -248,17 +258,34 @@ impl Messages {
 
     fn read_chats(&mut self, schema: &Schema) -> Result<(), RecordError> {
         let mut participants: HashMap<i64, Vec<Person>> = HashMap::new();
-        let joins = pairs(&self.store, schema, &mut self.notes, "chat_handle_join", ["chat_id", "handle_id"])?;
+        let joins = pairs(
+            &self.store,
+            schema,
+            &mut self.notes,
+            "chat_handle_join",
+            ["chat_id", "handle_id"],
+        )?;
         for (chat, handle) in joins {
             match self.handles.get(&handle) {
                 Some(person) => participants.entry(chat).or_default().push(person.clone()),
                 None => {
-                    let problem = Problem::Dangling { to: "handle", id: handle };
-                    self.notes.push(RecordNote::row("chat_handle_join", Some(chat), None, problem));
+                    let problem = Problem::Dangling {
+                        to: "handle",
+                        id: handle,
+                    };
+                    self.notes
+                        .push(RecordNote::row("chat_handle_join", Some(chat), None, problem));
                 }
             }
         }
-        let columns = &["guid", "chat_identifier", "display_name", "service_name", "style", "is_archived"];
+        let columns = &[
+            "guid",
+            "chat_identifier",
+            "display_name",
+            "service_name",
+            "style",
+            "is_archived",
+        ];
         let Some(select) = schema.select_noted("chat", columns, &mut self.notes) else {
             return Ok(());
         };
@@ -271,7 +298,9 @@ impl Messages {
                 identifier: row.some_text("chat_identifier"),
                 display_name: row.some_text("display_name"),
                 service: row.some_text("service_name"),
-                group: row.integer("style").map_or(people.len() > 1, |style| style == STYLE_GROUP),
+                group: row
+                    .integer("style")
+                    .map_or(people.len() > 1, |style| style == STYLE_GROUP),
                 archived: row.flag("is_archived"),
                 participants: people,
                 messages: 0,
@@ -283,10 +312,16 @@ impl Messages {
 
     /// Finds out where each message belongs.
     fn place(&mut self, schema: &Schema) -> Result<(), RecordError> {
-        let numbers: HashMap<i64, u32> = (0..).zip(&self.chats).filter_map(|(at, chat)| Some((chat.id?, at))).collect();
+        let numbers: HashMap<i64, u32> = (0..)
+            .zip(&self.chats)
+            .filter_map(|(at, chat)| Some((chat.id?, at)))
+            .collect();
         let none = u32::try_from(self.chats.len()).unwrap_or(u32::MAX);
         let mut joins = Vec::new();
-        let sources = [("chat_message_join", None), ("chat_recoverable_message_join", Some("delete_date"))];
+        let sources = [
+            ("chat_message_join", None),
+            ("chat_recoverable_message_join", Some("delete_date")),
+        ];
         for (table, deleted) in sources {
             if deleted.is_some() && !schema.has_table(table) {
                 continue; // older than iOS 16
@@ -301,7 +336,13 @@ impl Messages {
             };
             let _ = select.each(self.store.connection(), &mut self.notes, |row| {
                 let (Some(chat), Some(message)) = (row.integer("chat_id"), row.integer("message_id")) else {
-                    row.note("message_id", Problem::WrongType { expected: "two row ids", found: "NULL" });
+                    row.note(
+                        "message_id",
+                        Problem::WrongType {
+                            expected: "two row ids",
+                            found: "NULL",
+                        },
+                    );
                     return Ok(ControlFlow::Continue(()));
                 };
                 let number = numbers.get(&chat).copied();
@@ -326,7 +367,9 @@ impl Messages {
         let (mut dangling, mut quiet) = (Vec::new(), Notes::default());
         // What is wrong with a row is noted when it is decoded.
         let _ = select.each(self.store.connection(), &mut quiet, |row| {
-            let Some(message) = row.id() else { return Ok(ControlFlow::Continue(())) };
+            let Some(message) = row.id() else {
+                return Ok(ControlFlow::Continue(()));
+            };
             let when = row.apple_time("date").map_or(i64::MIN, nanos);
             let number = row.integer("associated_message_type");
             let reaction = number.is_some_and(|number| (2000..4000).contains(&number));
@@ -337,21 +380,38 @@ impl Messages {
             let before = order.len();
             while let Some((_, chat, deleted)) = joins.get(next).filter(|(other, ..)| *other == message) {
                 let (chat, deleted) = (*chat, *deleted);
-                order.push(Placed { chat, when, message, deleted, reaction });
+                order.push(Placed {
+                    chat,
+                    when,
+                    message,
+                    deleted,
+                    reaction,
+                });
                 next = next.saturating_add(1);
             }
             if order.len() == before {
-                order.push(Placed { chat: none, when, message, deleted: None, reaction });
+                order.push(Placed {
+                    chat: none,
+                    when,
+                    message,
+                    deleted: None,
+                    reaction,
+                });
             }
             Ok(ControlFlow::Continue(()))
         })?;
         dangling.extend(joins.iter().skip(next).map(|(message, ..)| *message));
         for id in dangling {
             let problem = Problem::Dangling { to: "message", id };
-            self.notes.push(RecordNote::row("chat_message_join", None, Some("message_id"), problem));
+            self.notes
+                .push(RecordNote::row("chat_message_join", None, Some("message_id"), problem));
         }
         // Damage that ends the scan must not pass in silence; wrong values come up again later.
-        for note in quiet.kept().iter().filter(|note| matches!(note.problem, Problem::Damaged { .. })) {
+        for note in quiet
+            .kept()
+            .iter()
+            .filter(|note| matches!(note.problem, Problem::Damaged { .. }))
+        {
             self.notes.push(note.clone());
         }
         self.order.sort_unstable();
@@ -389,13 +449,18 @@ pub fn locate(archive: &Archive, message: &mut Message) -> Result<(), ArchiveErr
 /// A path on the phone, relative to `/var/mobile`, which the three domains share.
 fn home_path(path: &str) -> Option<&str> {
     let homes = ["~/", "/var/mobile/", "/private/var/mobile/"];
-    homes.into_iter().find_map(|home| path.strip_prefix(home)).filter(|path| !path.is_empty())
+    homes
+        .into_iter()
+        .find_map(|home| path.strip_prefix(home))
+        .filter(|path| !path.is_empty())
 }
 
 /// Nanoseconds since 2001, cut to what fits: only an order hangs on it.
 fn nanos(time: super::Timestamp) -> i64 {
     let seconds = time.unix_seconds().saturating_sub(978_307_200);
-    seconds.saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into())
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(time.subsec_nanos().into())
 }
 
 const ATTACHMENT: &[&str] = &[
@@ -445,7 +510,7 @@ fn handles(store: &Store, schema: &Schema, notes: &mut Notes) -> Result<HashMap<
     Ok(handles)
 }
 
-/// Two columns of row ids, each pair once.
+/// Two columns of row ids, in order, each pair once.
 fn pairs(
     store: &Store,
     schema: &Schema,
@@ -453,18 +518,25 @@ fn pairs(
     table: &str,
     columns: [&'static str; 2],
 ) -> Result<Vec<(i64, i64)>, RecordError> {
-    let (mut pairs, mut seen) = (Vec::new(), HashSet::new());
+    let mut pairs = Vec::new();
     let Some(select) = schema.select_noted(table, &columns, notes) else {
         return Ok(pairs);
     };
     let [first, second] = columns;
     let _ = select.each(store.connection(), notes, |row| {
         match (row.integer(first), row.integer(second)) {
-            (Some(a), Some(b)) if seen.insert((a, b)) => pairs.push((a, b)),
-            (Some(_), Some(_)) => {}
-            _ => row.note(first, Problem::WrongType { expected: "two row ids", found: "NULL" }),
+            (Some(a), Some(b)) => pairs.push((a, b)),
+            _ => row.note(
+                first,
+                Problem::WrongType {
+                    expected: "two row ids",
+                    found: "NULL",
+                },
+            ),
         }
         Ok(ControlFlow::Continue(()))
     })?;
+    pairs.sort_unstable();
+    pairs.dedup();
     Ok(pairs)
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::summary::{self, Summary};
+use super::typedstream::{Attribute, AttributedText, Run};
 use super::types::{Message, MessageKind, Person, Reaction, Target, TextSource};
-use super::typedstream::{Attribute, AttributedText};
 use crate::archive::records::Problem;
 use crate::archive::records::schema::Fields;
 
@@ -44,6 +44,10 @@ pub(super) const COLUMNS: &[&str] = &[
 /// Longest attributed body that is decoded, in bytes.
 const MAX_BODY: usize = 16 << 20;
 
+/// Most runs whose attributes are looked at, and the longest guid or address in one, in bytes.
+const MAX_NAMED: usize = 4096;
+const MAX_NAME: usize = 1024;
+
 /// A decoded row, and the order in which its text names its attachments.
 pub(super) struct Decoded {
     pub(super) message: Message,
@@ -57,7 +61,11 @@ pub(super) fn decode(row: &mut Fields<'_>, handles: &HashMap<i64, Person>) -> De
         id: row.id().unwrap_or_default(),
         guid: row.some_text("guid"),
         from_me,
-        sender: if from_me { None } else { person(row, "handle_id", handle, handles) },
+        sender: if from_me {
+            None
+        } else {
+            person(row, "handle_id", handle, handles)
+        },
         service: row.some_text("service"),
         date: row.apple_time("date"),
         delivered: row.apple_time("date_delivered"),
@@ -81,12 +89,7 @@ pub(super) fn decode(row: &mut Fields<'_>, handles: &HashMap<i64, Person>) -> De
     }
 }
 
-fn person(
-    row: &mut Fields<'_>,
-    column: &'static str,
-    id: i64,
-    handles: &HashMap<i64, Person>,
-) -> Option<Person> {
+fn person(row: &mut Fields<'_>, column: &'static str, id: i64, handles: &HashMap<i64, Person>) -> Option<Person> {
     if id == 0 {
         return None;
     }
@@ -136,12 +139,17 @@ fn kind(row: &mut Fields<'_>, handles: &HashMap<i64, Person>) -> MessageKind {
 
 /// Reactions have numbers from 2000 on; from 3000 on they take one away.
 fn reaction(row: &mut Fields<'_>) -> Option<MessageKind> {
-    let number = row.integer("associated_message_type").filter(|number| (2000..4000).contains(number))?;
+    let number = row
+        .integer("associated_message_type")
+        .filter(|number| (2000..4000).contains(number))?;
     let Some(target) = row.some_text("associated_message_guid") else {
-        row.note("associated_message_guid", Problem::WrongType {
-            expected: "the guid of a message",
-            found: "NULL",
-        });
+        row.note(
+            "associated_message_guid",
+            Problem::WrongType {
+                expected: "the guid of a message",
+                found: "NULL",
+            },
+        );
         return None;
     };
     let reaction = match number.rem_euclid(1000) {
@@ -175,7 +183,10 @@ fn target_of(stored: &str) -> Target {
 }
 
 fn summary(row: &mut Fields<'_>, message: &mut Message) {
-    let Some(bytes) = row.data_up_to("message_summary_info", summary::MAX_LEN).filter(|bytes| !bytes.is_empty()) else {
+    let Some(bytes) = row
+        .data_up_to("message_summary_info", summary::MAX_LEN)
+        .filter(|bytes| !bytes.is_empty())
+    else {
         return;
     };
     match Summary::decode(bytes) {
@@ -183,10 +194,21 @@ fn summary(row: &mut Fields<'_>, message: &mut Message) {
             message.edits = summary.edits;
             message.unsent_parts = summary.unsent_parts;
         }
-        Err(error) => row.note("message_summary_info", Problem::Undecodable {
-            what: "the summary of edits",
-            reason: error.to_string(),
-        }),
+        Err(error) => row.note(
+            "message_summary_info",
+            Problem::Undecodable {
+                what: "the summary of edits",
+                reason: error.to_string(),
+            },
+        ),
+    }
+}
+
+/// A short text among the attributes of a run.
+fn named(run: &Run, attribute: &str) -> Option<String> {
+    match run.attributes.get(attribute) {
+        Some(Attribute::Text(text)) if text.len() <= MAX_NAME => Some(text.clone()),
+        _ => None,
     }
 }
 
@@ -195,29 +217,28 @@ fn text(row: &mut Fields<'_>, message: &mut Message) -> Vec<String> {
     let mut order = Vec::new();
     message.text = row.some_text("text");
     message.text_source = message.text.as_ref().map(|_| TextSource::Text);
-    if let Some(body) = row.data_up_to("attributedBody", MAX_BODY).filter(|body| !body.is_empty()) {
+    if let Some(body) = row
+        .data_up_to("attributedBody", MAX_BODY)
+        .filter(|body| !body.is_empty())
+    {
         match AttributedText::decode(body) {
             Ok(body) => {
-                for attribute in body.runs.iter().flat_map(|run| run.attributes.iter()) {
-                    match attribute {
-                        (name, Attribute::Text(guid)) if name == "__kIMFileTransferGUIDAttributeName" => {
-                            order.push(guid.clone());
-                        }
-                        (name, Attribute::Text(who)) if name == "__kIMMentionConfirmedMention" => {
-                            message.mentions.push(who.clone());
-                        }
-                        _ => {}
-                    }
+                for run in body.runs.iter().take(MAX_NAMED) {
+                    order.extend(named(run, "__kIMFileTransferGUIDAttributeName"));
+                    message.mentions.extend(named(run, "__kIMMentionConfirmedMention"));
                 }
                 if message.text.is_none() && !body.text.is_empty() {
                     message.text = Some(body.text);
                     message.text_source = Some(TextSource::AttributedBody);
                 }
             }
-            Err(error) => row.note("attributedBody", Problem::Undecodable {
-                what: "the attributed text",
-                reason: error.to_string(),
-            }),
+            Err(error) => row.note(
+                "attributedBody",
+                Problem::Undecodable {
+                    what: "the attributed text",
+                    reason: error.to_string(),
+                },
+            ),
         }
     }
     if message.text.is_none() && message.unsent_parts.is_empty() {

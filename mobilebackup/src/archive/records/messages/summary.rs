@@ -6,8 +6,8 @@
 use cabled_wire::WireError;
 use cabled_wire::plist::{self, Limits, Value, as_integer, as_real};
 
-use super::types::Edit;
 use super::typedstream::AttributedText;
+use super::types::Edit;
 use crate::archive::records::time;
 
 /// Longest property list that is read, in bytes.
@@ -29,7 +29,13 @@ impl Summary {
         let parts = info.get("ec").and_then(Value::as_dictionary);
         for (part, versions) in parts.into_iter().flatten() {
             let Ok(part) = part.parse() else { continue };
-            summary.edits.extend(versions.as_array().into_iter().flatten().map(|version| edit(part, version)));
+            summary.edits.extend(
+                versions
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|version| edit(part, version)),
+            );
         }
         summary.edits.sort_by_key(|edit| (edit.part, edit.date));
         let unsent = info.get("rp").and_then(Value::as_array);
@@ -41,7 +47,9 @@ impl Summary {
 fn edit(part: u32, version: &Value) -> Edit {
     let version = version.as_dictionary();
     let value = |key| version.and_then(|version| version.get(key));
-    let text = value("t").and_then(Value::as_data).and_then(|text| AttributedText::decode(text).ok());
+    let text = value("t")
+        .and_then(Value::as_data)
+        .and_then(|text| AttributedText::decode(text).ok());
     Edit {
         part,
         date: value("d").and_then(as_real).and_then(time::apple_seconds),
@@ -71,7 +79,11 @@ mod tests {
             "rp" => Value::Array(vec![2.into()]),
         };
         let summary = Summary::decode(&plist::to_binary(&info.into())).unwrap();
-        let edits: Vec<_> = summary.edits.iter().map(|edit| (edit.part, edit.text.as_deref())).collect();
+        let edits: Vec<_> = summary
+            .edits
+            .iter()
+            .map(|edit| (edit.part, edit.text.as_deref()))
+            .collect();
         assert_eq!(edits, [(0, Some("old")), (0, Some("new")), (1, Some("b"))]);
         assert_eq!(summary.edits[0].date.unwrap().to_string(), "2001-01-01T00:00:02Z");
         assert_eq!(summary.unsent_parts, [2]);

@@ -161,8 +161,13 @@ enum Value<'a> {
 /// Something with a number: objects, classes and C strings share one count.
 #[derive(Debug)]
 enum Thing<'a> {
-    Object { class: Option<usize>, values: Vec<Value<'a>> },
-    Class { name: &'a [u8] },
+    Object {
+        class: Option<usize>,
+        values: Vec<Value<'a>>,
+    },
+    Class {
+        name: &'a [u8],
+    },
     Text,
 }
 
@@ -220,8 +225,14 @@ impl<'a> Stream<'a> {
 
     fn integer_after(&mut self, head: u8) -> Option<i64> {
         match head {
-            INTEGER_2 => self.take(2)?.first_chunk().map(|bytes| i16::from_le_bytes(*bytes).into()),
-            INTEGER_4 => self.take(4)?.first_chunk().map(|bytes| i32::from_le_bytes(*bytes).into()),
+            INTEGER_2 => self
+                .take(2)?
+                .first_chunk()
+                .map(|bytes| i16::from_le_bytes(*bytes).into()),
+            INTEGER_4 => self
+                .take(4)?
+                .first_chunk()
+                .map(|bytes| i32::from_le_bytes(*bytes).into()),
             FLOAT..=0x91 => None,
             small => Some(small.cast_signed().into()),
         }
@@ -387,7 +398,9 @@ impl<'a> Stream<'a> {
     /// The first attributed string, or, failing that, the first string.
     fn attributed(&self) -> Option<AttributedText> {
         let objects = 0..self.things.len();
-        let whole = objects.clone().find(|object| self.class_name(*object).ends_with(b"AttributedString"));
+        let whole = objects
+            .clone()
+            .find(|object| self.class_name(*object).ends_with(b"AttributedString"));
         let inner = |object: usize| {
             self.values(object).iter().find_map(|value| match value {
                 Value::Object(string) => self.text_of(*string),
@@ -466,7 +479,10 @@ impl<'a> Stream<'a> {
             return Attribute::Text(text);
         }
         let number = self.values(*object).iter().find_map(|value| match value {
-            #[expect(clippy::cast_precision_loss, reason = "numbers of attributes are small; others round")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "numbers of attributes are small; others round"
+            )]
             Value::Integer(number) => Some(*number as f64),
             Value::Real(number) => Some(*number),
             _ => None,
@@ -576,7 +592,8 @@ mod tests {
         for body in [with_attachment(), with_attachment()[..150].to_vec()] {
             assert_eq!(AttributedText::decode(&body).unwrap().text, "\u{fffc}Hi!");
         }
-        let short = b"\x04\x0bstreamtyped\x81\xe8\x03\x84\x01@\x84\x84\x84\x12NSAttributedString\0\x84\x84\x08NSObject\0\x85\
+        let short =
+            b"\x04\x0bstreamtyped\x81\xe8\x03\x84\x01@\x84\x84\x84\x12NSAttributedString\0\x84\x84\x08NSObject\0\x85\
             \x92\x84\x84\x84\x08NSString\0\x96+\x81\x05\0right\x86\x86";
         assert_eq!(AttributedText::decode(short).unwrap().text, "right");
     }

@@ -343,6 +343,10 @@ impl Attachment {
     #[must_use]
     pub fn shown(&self) -> &str {
         let last = self.path.as_deref().and_then(|path| path.rsplit('/').next());
-        self.name.as_deref().or(last).filter(|name| !name.is_empty()).unwrap_or("attachment")
+        self.name
+            .as_deref()
+            .or(last)
+            .filter(|name| !name.is_empty())
+            .unwrap_or("attachment")
     }
 }

@@ -68,7 +68,9 @@ pub fn text(note: &Note) -> String {
 
 fn by_identifier(note: &Note) -> HashMap<&str, &Attachment> {
     let known = note.attachments.iter();
-    known.filter_map(|attachment| Some((attachment.identifier.as_deref()?, attachment))).collect()
+    known
+        .filter_map(|attachment| Some((attachment.identifier.as_deref()?, attachment)))
+        .collect()
 }
 
 /// The attachments that the text does not mention.
@@ -78,7 +80,11 @@ fn unmentioned(note: &Note) -> Vec<&Attachment> {
         mentioned.extend(body.attachments().map(|mark| mark.identifier.as_str()));
     }
     let unmentioned = |attachment: &&Attachment| {
-        !attachment.deleted && attachment.identifier.as_deref().is_none_or(|identifier| !mentioned.contains(identifier))
+        !attachment.deleted
+            && attachment
+                .identifier
+                .as_deref()
+                .is_none_or(|identifier| !mentioned.contains(identifier))
     };
     note.attachments.iter().filter(unmentioned).collect()
 }
@@ -148,8 +154,16 @@ fn named(attachment: &Attachment) -> String {
     if let (Some(title), true) = (&attachment.title, uti.contains("inlinetextattachment")) {
         return title.clone();
     }
-    let name = attachment.title.as_deref().or(attachment.filename.as_deref()).unwrap_or("");
-    let url = attachment.url.as_deref().map(|url| format!(" <{url}>")).unwrap_or_default();
+    let name = attachment
+        .title
+        .as_deref()
+        .or(attachment.filename.as_deref())
+        .unwrap_or("");
+    let url = attachment
+        .url
+        .as_deref()
+        .map(|url| format!(" <{url}>"))
+        .unwrap_or_default();
     match name {
         "" => format!("[{uti}{url}]"),
         name => format!("[{name}, {uti}{url}]"),
@@ -157,7 +171,12 @@ fn named(attachment: &Attachment) -> String {
 }
 
 fn table_text(table: &Table) -> String {
-    let row = |row: &Vec<String>| row.iter().map(|cell| cell.replace('\n', " ")).collect::<Vec<_>>().join(" | ");
+    let row = |row: &Vec<String>| {
+        row.iter()
+            .map(|cell| cell.replace('\n', " "))
+            .collect::<Vec<_>>()
+            .join(" | ")
+    };
     table.rows.iter().map(|cells| format!("| {} |\n", row(cells))).collect()
 }
 
@@ -237,8 +256,11 @@ struct Places {
 impl Places {
     fn of(book: &NoteBook) -> Self {
         let folders: HashMap<i64, &super::Folder> = book.folders.iter().map(|folder| (folder.id, folder)).collect();
-        let accounts: HashMap<i64, &str> =
-            book.accounts.iter().filter_map(|account| Some((account.id, account.name.as_deref()?))).collect();
+        let accounts: HashMap<i64, &str> = book
+            .accounts
+            .iter()
+            .filter_map(|account| Some((account.id, account.name.as_deref()?)))
+            .collect();
         let place = |folder: &super::Folder| {
             let (mut names, mut next) = (Vec::new(), Some(folder));
             for _ in 0..32 {
@@ -265,7 +287,12 @@ fn write_note(
 ) -> Result<(), RecordError> {
     page.heading(&note.name())?;
     let mut facts = Vec::new();
-    facts.extend(note.folder.and_then(|folder| places.by_folder.get(&folder)).filter(|place| !place.is_empty()).cloned());
+    facts.extend(
+        note.folder
+            .and_then(|folder| places.by_folder.get(&folder))
+            .filter(|place| !place.is_empty())
+            .cloned(),
+    );
     facts.extend(note.created.map(|at| format!("made {}", at.minute())));
     facts.extend(note.modified.map(|at| format!("changed {}", at.minute())));
     facts.extend(note.pinned.then(|| "pinned".to_owned()));
@@ -322,13 +349,26 @@ fn write_files(
         if shown && file.kind != super::AttachedKind::Media {
             break;
         }
-        let Some(name) = copy(job, &book.source.domain, &file.path)? else { continue };
+        let Some(name) = copy(job, &book.source.domain, &file.path)? else {
+            continue;
+        };
         shown = true;
-        let picture = ["jpg", "jpeg", "png", "gif", "webp"].iter().any(|end| name.to_ascii_lowercase().ends_with(&format!(".{end}")));
+        let picture = ["jpg", "jpeg", "png", "gif", "webp"]
+            .iter()
+            .any(|end| name.to_ascii_lowercase().ends_with(&format!(".{end}")));
         match relative_href(&name) {
             Some(href) if picture => {
                 page.table(&[])?;
-                page.row(&[Cell::Image { href: &href, text: &what }, Cell::Link { href: &href, text: &what }])?;
+                page.row(&[
+                    Cell::Image {
+                        href: &href,
+                        text: &what,
+                    },
+                    Cell::Link {
+                        href: &href,
+                        text: &what,
+                    },
+                ])?;
             }
             Some(href) => page.links(&[(&href, &what)])?,
             None => page.paragraph(&what)?,
@@ -345,7 +385,10 @@ fn write_files(
 
 /// Copies a file of the backup into the export; `None`, with a note, if its payload is missing or damaged.
 fn copy(job: &mut Job<'_>, domain: &str, path: &str) -> Result<Option<String>, RecordError> {
-    let entry = job.archive().entry_at(domain, path)?.filter(|entry| entry.kind == Kind::File);
+    let entry = job
+        .archive()
+        .entry_at(domain, path)?
+        .filter(|entry| entry.kind == Kind::File);
     let Some(entry) = entry else { return Ok(None) };
     let mut reader = match job.archive().read(&entry) {
         Ok(reader) => reader,
@@ -353,7 +396,10 @@ fn copy(job: &mut Job<'_>, domain: &str, path: &str) -> Result<Option<String>, R
         Err(error) => {
             let mut notes = crate::archive::records::Notes::default();
             let reason = crate::archive::records::export::with_causes(&error);
-            let problem = crate::archive::records::Problem::Undecodable { what: "the file", reason };
+            let problem = crate::archive::records::Problem::Undecodable {
+                what: "the file",
+                reason,
+            };
             notes.push(RecordNote::table(path, problem));
             job.notes(notes);
             return Ok(None);

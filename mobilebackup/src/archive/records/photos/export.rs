@@ -10,7 +10,9 @@ pub(in crate::archive::records) const EXPORTER: Exporter =
     Exporter::new("photos", &[Format::JsonLines, Format::Html], export);
 
 fn export(job: &mut Job<'_>) -> Result<bool, RecordError> {
-    let Some(mut library) = PhotoLibrary::read(job.archive())? else { return Ok(false) };
+    let Some(mut library) = PhotoLibrary::read(job.archive())? else {
+        return Ok(false);
+    };
     if let Some(source) = &library.source {
         job.source(source.clone());
     }
@@ -53,7 +55,10 @@ fn write_summary(job: &mut Job<'_>, library: &PhotoLibrary) -> Result<(), Record
         ("listed in the backup, but its file is missing", counts.payload_missing),
         ("only in iCloud", counts.only_in_icloud),
         ("in a shared album", counts.shared),
-        ("put on the phone by a computer; never in a backup", counts.synced_from_computer),
+        (
+            "put on the phone by a computer; never in a backup",
+            counts.synced_from_computer,
+        ),
         ("not in the backup, and nowhere known", counts.missing),
         ("not said by the library", counts.unknown),
         ("deleted on the phone", counts.trashed),
@@ -64,7 +69,10 @@ fn write_summary(job: &mut Job<'_>, library: &PhotoLibrary) -> Result<(), Record
     page.heading("Albums")?;
     page.table(&["Album", "Photos and videos"])?;
     for album in library.albums.iter().filter(|album| album.is_users() && !album.trashed) {
-        page.row(&[Cell::Text(album.title.as_deref().unwrap_or("")), Cell::Text(&album.assets.len().to_string())])?;
+        page.row(&[
+            Cell::Text(album.title.as_deref().unwrap_or("")),
+            Cell::Text(&album.assets.len().to_string()),
+        ])?;
     }
     if !library.unlisted.is_empty() {
         page.heading("Files that the library does not know")?;
@@ -86,8 +94,14 @@ fn write_pages(job: &mut Job<'_>, library: &PhotoLibrary) -> Result<(), RecordEr
         page.paragraph("In the order in which they were taken. Times are UTC.")?;
         page.table(&["Taken", "File", "Name", "Size", "Place", "Original", ""])?;
         for asset in chunk {
-            let place = asset.coordinates.map(|(north, east)| format!("{north:.5}, {east:.5}")).unwrap_or_default();
-            let size = asset.dimensions.map(|(width, height)| format!("{width} × {height}")).unwrap_or_default();
+            let place = asset
+                .coordinates
+                .map(|(north, east)| format!("{north:.5}, {east:.5}"))
+                .unwrap_or_default();
+            let size = asset
+                .dimensions
+                .map(|(width, height)| format!("{width} × {height}"))
+                .unwrap_or_default();
             let marks = [
                 (asset.favorite, "favourite"),
                 (asset.hidden, "hidden"),

@@ -21,9 +21,14 @@ fn export(job: &mut Job<'_>) -> Result<bool, RecordError> {
         job.source(source.clone());
         job.notes(problems.clone());
     };
-    history.iter_mut().for_each(|one| tell(&one.source, &one.problems, &mut one.failure));
-    bookmarks.iter_mut().for_each(|one| tell(&one.source, &one.problems, &mut one.failure));
-    tabs.iter_mut().for_each(|one| tell(&one.source, &one.problems, &mut one.failure));
+    history
+        .iter_mut()
+        .for_each(|one| tell(&one.source, &one.problems, &mut one.failure));
+    bookmarks
+        .iter_mut()
+        .for_each(|one| tell(&one.source, &one.problems, &mut one.failure));
+    tabs.iter_mut()
+        .for_each(|one| tell(&one.source, &one.problems, &mut one.failure));
     if stores == 0 {
         return Ok(false);
     }
@@ -55,12 +60,19 @@ fn write_history(job: &mut Job<'_>, history: &History) -> Result<(), RecordError
         visits.sort_by_key(|visit| std::cmp::Reverse((visit.at, visit.id)));
         for chunk in visits.chunks(job.page_records().max(1)) {
             let mut page = Page::begin(job.output().file("history", "html")?, "History")?;
-            page.paragraph(&format!("From {} {}. Times are UTC.", history.source.domain, history.source.path))?;
+            page.paragraph(&format!(
+                "From {} {}. Times are UTC.",
+                history.source.domain, history.source.path
+            ))?;
             page.table(&["When", "Page", "Address"])?;
             for visit in chunk {
                 let url = visit.url.as_deref().unwrap_or("");
                 let title = visit.title.as_deref().unwrap_or("");
-                page.row(&[Cell::Time(visit.at), Cell::Text(title), Cell::Link { href: url, text: url }])?;
+                page.row(&[
+                    Cell::Time(visit.at),
+                    Cell::Text(title),
+                    Cell::Link { href: url, text: url },
+                ])?;
             }
             let name = page.finish()?.finish()?;
             job.wrote(name);
