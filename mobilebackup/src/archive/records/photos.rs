@@ -281,8 +281,10 @@ impl PhotoLibrary {
         };
         let mut clouds = assets::Clouds::default();
         if let Some(entry) = &entry
-            && let Err(error) =
-                Store::open(archive, entry).and_then(|store| library.read_store(store.connection(), &mut clouds))
+            && let Err(error) = Store::open(archive, entry).and_then(|store| {
+                library.problems.append(store.notes());
+                library.read_store(store.connection(), &mut clouds)
+            })
         {
             let reason = super::export::with_causes(&error);
             library

@@ -65,9 +65,11 @@ fn read_store(
     problems: &mut Notes,
     read: impl FnOnce(&rusqlite::Connection, &mut Notes) -> Result<(), RecordError>,
 ) -> Option<RecordError> {
-    let error = Store::open(archive, entry)
-        .and_then(|store| read(store.connection(), problems))
-        .err()?;
+    let read = Store::open(archive, entry).and_then(|store| {
+        problems.append(store.notes());
+        read(store.connection(), problems)
+    });
+    let error = read.err()?;
     let reason = super::export::with_causes(&error);
     problems.push(RecordNote::table("the store", Problem::Damaged { reason }));
     Some(error)

@@ -165,9 +165,16 @@ impl NoteBody {
     /// assert!(matches!(NoteBody::unpack(b"locked notes look like noise"), Err(NoteBodyError::NotGzip)));
     /// ```
     pub fn unpack(data: &[u8]) -> Result<Self, NoteBodyError> {
-        let unpacked = gunzip(data)?;
+        Self::of_document(&gunzip(data)?)
+    }
+
+    /// Reads the protocol buffer of a note that is unpacked already.
+    ///
+    /// # Errors
+    /// [`NoteBodyError::Protobuf`] and [`NoteBodyError::NoText`].
+    pub fn of_document(unpacked: &[u8]) -> Result<Self, NoteBodyError> {
         // document (2), note (3): other fields are versions and the history of edits.
-        let document = wire::bytes(&unpacked, 2)?.ok_or(NoteBodyError::NoText)?;
+        let document = wire::bytes(unpacked, 2)?.ok_or(NoteBodyError::NoText)?;
         let note = wire::bytes(document, 3)?.ok_or(NoteBodyError::NoText)?;
         Self::of_note(note)
     }

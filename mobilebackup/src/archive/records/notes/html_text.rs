@@ -65,7 +65,7 @@ impl Text {
     }
 
     fn begin(&mut self) {
-        if std::mem::take(&mut self.line_due) && !self.text.is_empty() {
+        if std::mem::take(&mut self.line_due) && !self.text.is_empty() && !self.text.ends_with('\n') {
             self.text.push('\n');
         }
     }

@@ -279,7 +279,10 @@ impl NoteBook {
         read: impl FnOnce(&rusqlite::Connection, &mut Self) -> Result<(), RecordError>,
     ) -> Self {
         let mut book = Self::empty(entry.into());
-        if let Err(error) = Store::open(archive, entry).and_then(|store| read(store.connection(), &mut book)) {
+        if let Err(error) = Store::open(archive, entry).and_then(|store| {
+            book.problems.append(store.notes());
+            read(store.connection(), &mut book)
+        }) {
             let reason = super::export::with_causes(&error);
             book.problems
                 .push(RecordNote::table("the store", Problem::Damaged { reason }));

@@ -299,10 +299,11 @@ fn folder(row: &mut Fields<'_>, id: i64) -> Folder {
             .or_else(|| first(&TITLES, |column| row.some_text(column))),
         parent: row.integer("ZPARENT"),
         account: first(&ACCOUNTS, |column| row.integer(column)),
-        trash: row.integer("ZFOLDERTYPE") == Some(1)
-            || identifier
-                .as_deref()
-                .is_some_and(|identifier| identifier.starts_with("TrashFolder")),
+        // The identifier is the same on every phone; what the numbers of types stand for differs between sources.
+        trash: match identifier.as_deref() {
+            Some(identifier) => identifier.starts_with("TrashFolder"),
+            None => row.integer("ZFOLDERTYPE") == Some(1),
+        },
         deleted: row.flag("ZMARKEDFORDELETION"),
         identifier,
     }

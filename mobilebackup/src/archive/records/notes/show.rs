@@ -344,7 +344,12 @@ fn write_files(
 ) -> Result<(), RecordError> {
     let what = named(attachment);
     let mut shown = false;
-    for file in attachment.files.iter().filter(|_| job.copies_attachments()) {
+    let files = if job.copies_attachments() {
+        &*attachment.files
+    } else {
+        &[]
+    };
+    for file in files {
         // Pictures of a thing are for when the thing itself is not there.
         if shown && file.kind != super::AttachedKind::Media {
             break;

@@ -69,8 +69,15 @@ impl Table {
     /// # Errors
     /// Any [`TableError`].
     pub fn unpack(data: &[u8]) -> Result<Self, TableError> {
-        let unpacked = gunzip(data)?;
-        let document = wire::bytes(&unpacked, 2)?.ok_or(no_table("no document"))?;
+        Self::of_document(&gunzip(data)?)
+    }
+
+    /// Reads the protocol buffer of a table that is unpacked already.
+    ///
+    /// # Errors
+    /// Any [`TableError`].
+    pub fn of_document(unpacked: &[u8]) -> Result<Self, TableError> {
+        let document = wire::bytes(unpacked, 2)?.ok_or(no_table("no document"))?;
         let data = wire::bytes(document, 3)?.ok_or(no_table("no objects"))?;
         Graph::read(data)?.table()
     }
