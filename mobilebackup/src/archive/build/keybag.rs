@@ -49,12 +49,11 @@ impl BagKind {
         self.encrypted && matches!(self.layout, Layout::Current)
     }
 
-    /// As met in bags of each sort.
+    /// As met in bags of either time.
     const fn version(self) -> u32 {
-        match (self.layout, self.encrypted) {
-            (Layout::Flat, _) => 3,
-            (Layout::Current, false) => 4,
-            (Layout::Current, true) => 5,
+        match self.layout {
+            Layout::Flat => 3,
+            Layout::Current => 5,
         }
     }
 
