@@ -109,14 +109,7 @@ impl Database {
 
     /// Makes SQLite distrust the file, and checks that `Files` is what it should be.
     fn checked(connection: Connection, private: Option<TempDir>) -> Result<Self, ArchiveError> {
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
-        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
-        connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-        connection.pragma_update(None, "cell_size_check", true)?;
-        connection.pragma_update(None, "temp_store", "memory")?;
+        distrust(&connection)?;
         check_schema(&connection)?;
         // An unlinked file stays readable through the connection, and goes with the process however it ends.
         let private = if cfg!(unix) { None } else { private };
@@ -124,6 +117,20 @@ impl Database {
             connection: Mutex::new(connection),
             _private: private,
         })
+    }
+
+    /// Writes everything in the database into a new one: all tables, no free pages, nothing of a write-ahead log left.
+    pub(crate) fn copy_to(&self, path: &Path) -> Result<(), ArchiveError> {
+        let name = path
+            .to_str()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
+        let connection = self.connection();
+        // The new database is attached while it is written.
+        connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 1)?;
+        let outcome = connection.execute("VACUUM INTO ?1", params![name]);
+        connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+        outcome?;
+        Ok(())
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -226,6 +233,18 @@ impl Database {
         }
         Ok(())
     }
+}
+
+/// Makes SQLite distrust a file: no triggers, no views, no functions in its schema, bounded values.
+pub(crate) fn distrust(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "temp_store", "memory")
 }
 
 fn one(
