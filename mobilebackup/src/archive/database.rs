@@ -1,10 +1,12 @@
 //! Opening a `Manifest.db` that nobody vouches for, without a trace beside it (spec backup-format, 5.2 and 9).
 
+pub(crate) mod by_domain;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
@@ -12,13 +14,16 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tempfile::TempDir;
 
+use self::by_domain::DomainCounts;
 use super::ArchiveError;
 use super::cipher::CbcDecryptor;
 use super::entry::{FileEntry, Row, RowColumns, SkipReason, SkippedRow};
 use super::file_id::FileId;
+use super::layout::OpenNote;
 use super::mbfile::MbFile;
 use super::metadata::{ColumnKey, PasswordCheck};
 use super::observe::{Observer, Phase, Progress};
+use super::sqlite::{Header, Image, Journal, Overlay, Wal, WalEnd};
 use super::wrap::Key;
 
 /// What every SQLite database starts with.
@@ -48,6 +53,8 @@ pub(crate) struct Database {
     connection: Mutex<Connection>,
     /// The private copy, if there is one that could not be unlinked at once. Dropped after the connection.
     _private: Option<TempDir>,
+    /// Rows per domain, once the table was read to its end. It does not change while it is open.
+    counts: OnceLock<DomainCounts>,
 }
 
 /// Where a scan of the table has come.
@@ -68,25 +75,25 @@ impl Default for Scan {
 }
 
 impl Database {
-    /// Opens a plain database where it lies. A write-ahead log or journal beside it belongs to it; then both are copied
-    /// into a private folder, since taking them in means writing.
-    pub(crate) fn open_plain(path: &Path, temp: &Path, observer: &mut dyn Observer) -> Result<Self, ArchiveError> {
-        let companions: Vec<PathBuf> = ["-wal", "-journal"]
-            .into_iter()
-            .filter_map(|end| companion(path, end))
-            .collect();
-        if companions.is_empty() {
+    /// Opens a plain database where it lies. A write-ahead log or journal beside it belongs to it; then a private file
+    /// gets what both say together. `notes` learns of a companion that is damaged.
+    ///
+    /// SQLite itself never sees the companions: taking them in means writing, and a journal may name files elsewhere
+    /// that SQLite would then delete.
+    pub(crate) fn open_plain(
+        path: &Path,
+        temp: &Path,
+        notes: &mut Vec<OpenNote>,
+        observer: &mut dyn Observer,
+    ) -> Result<Self, ArchiveError> {
+        let Some(overlay) = overlay_of(path, notes)? else {
             return Self::open_immutable(path, None);
-        }
+        };
+        let mut image = Image::new(File::open(path)?, Some(overlay))?.rollback_mode(true);
         let private = private_folder(temp)?;
-        for from in companions.iter().map(PathBuf::as_path).chain([path]) {
-            let name = from.file_name().unwrap_or_default();
-            copy(from, &private.path().join(name), observer)?;
-        }
-        let copy = private.path().join(path.file_name().unwrap_or_default());
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(copy, flags)?;
-        Self::checked(connection, Some(private))
+        let copy = private.path().join("Manifest.db");
+        copy_observed(&mut image, &copy, observer)?;
+        Self::open_immutable(&copy, Some(private))
     }
 
     /// Decrypts a database into a private file that only this process can see, and opens that.
@@ -116,6 +123,7 @@ impl Database {
         Ok(Self {
             connection: Mutex::new(connection),
             _private: private,
+            counts: OnceLock::new(),
         })
     }
 
@@ -133,7 +141,7 @@ impl Database {
         Ok(())
     }
 
-    fn connection(&self) -> MutexGuard<'_, Connection> {
+    pub(crate) fn connection(&self) -> MutexGuard<'_, Connection> {
         // A panic elsewhere leaves no half-done work in a connection that only reads.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -214,24 +222,6 @@ impl Database {
         let mut query = connection.prepare_cached("SELECT file FROM Files WHERE fileID = ?1 LIMIT 1")?;
         let record = query.query_row([id.to_string()], |row| Ok(bytes_of(row, 0)?.map(<[u8]>::to_vec)));
         Ok(record.optional()?.flatten())
-    }
-
-    /// Calls `visit` with every row's domain, without looking at records.
-    pub(crate) fn for_each_domain(&self, mut visit: impl FnMut(&str)) -> Result<(), ArchiveError> {
-        let connection = self.connection();
-        let mut query = connection.prepare_cached("SELECT _rowid_, domain FROM Files ORDER BY _rowid_")?;
-        let mut rows = query.query([])?;
-        let mut after = None;
-        while let Some(row) = rows.next()? {
-            let position = row.get::<_, i64>(0)?;
-            if after.replace(position).is_some_and(|after| position <= after) {
-                return Err(OUT_OF_ORDER);
-            }
-            if let Some(Ok(domain)) = bytes_of(row, 1)?.map(str::from_utf8) {
-                visit(domain);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -372,7 +362,12 @@ fn companion(path: &Path, end: &str) -> Option<PathBuf> {
 
 /// A folder for this user only.
 pub(crate) fn private_folder(temp: &Path) -> io::Result<TempDir> {
-    tempfile::Builder::new().prefix("cabled-").tempdir_in(temp)
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("cabled-");
+    // Otherwise it would be open to whomever the umask lets in.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    builder.tempdir_in(temp)
 }
 
 /// Creates a file for this user only.
@@ -392,14 +387,52 @@ fn report(observer: &mut dyn Observer, done: u64, total: u64) -> Result<(), Arch
     }
 }
 
-fn copy(from: &Path, to: &Path, observer: &mut dyn Observer) -> Result<(), ArchiveError> {
-    let mut source = File::open(from)?;
-    let total = source.metadata()?.len();
+/// The pages that a log or journal beside the database replaces, and the file they lie in.
+fn overlay_of(path: &Path, notes: &mut Vec<OpenNote>) -> Result<Option<(File, Overlay)>, ArchiveError> {
+    let mut start = Vec::new();
+    File::open(path)?.take(Header::LEN as u64).read_to_end(&mut start)?;
+    let Some(header) = Header::parse(&start) else {
+        return Ok(None);
+    };
+    let mut damaged = |file: &'static str, reason: String| notes.push(OpenNote::DamagedIndexLog { file, reason });
+    if let Some(journal) = companion(path, "-journal") {
+        let mut file = File::open(journal)?;
+        match Journal::read(&mut file, header.page_size)? {
+            Journal::Hot(overlay) => return Ok(Some((file, overlay))),
+            Journal::OfSeveral | Journal::Finished => {}
+        }
+    }
+    let Some(log) = companion(path, "-wal") else {
+        return Ok(None);
+    };
+    let mut file = File::open(log)?;
+    let wal = Wal::read(&mut file)?;
+    if matches!(wal.end, WalEnd::Cut | WalEnd::Checksum | WalEnd::Header) {
+        damaged(
+            "Manifest.db-wal",
+            format!("it ends in {:?} after {} sound frames", wal.end, wal.committed),
+        );
+    }
+    match wal.overlay {
+        Some(overlay) if overlay.page_size() == header.page_size => Ok(Some((file, overlay))),
+        Some(_) => {
+            damaged(
+                "Manifest.db-wal",
+                "its pages have another size than the database's".to_owned(),
+            );
+            Ok(None)
+        }
+        None => Ok(None),
+    }
+}
+
+fn copy_observed(image: &mut Image<File, File>, to: &Path, observer: &mut dyn Observer) -> Result<(), ArchiveError> {
+    let total = image.len();
     let mut target = create_private(to)?;
     let mut done = 0_u64;
     loop {
         report(observer, done, total)?;
-        let copied = io::copy(&mut Read::by_ref(&mut source).take(CHUNK as u64), &mut target)?;
+        let copied = io::copy(&mut Read::by_ref(image).take(CHUNK as u64), &mut target)?;
         done = done.saturating_add(copied);
         if copied == 0 {
             return Ok(());

@@ -68,6 +68,13 @@ pub enum OpenNote {
         /// What is wrong with it.
         reason: String,
     },
+    /// The log or journal beside the index is damaged: changes behind that place are lost.
+    DamagedIndexLog {
+        /// Which file.
+        file: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// `Manifest.plist` has a key for `Manifest.db` although it says that the backup is not encrypted.
     UnexpectedManifestKey,
 }

@@ -1,7 +1,7 @@
 //! Writing `Manifest.db`, and the same table as the place where the rows of a flat index wait.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::BuildError;
 use super::payload::{self, StoreError};
 use super::staging::{Staging, create_new};
+use crate::archive::database::create_private;
 use crate::archive::file_id::FileId;
 use crate::archive::wrap::Key;
 
@@ -183,13 +184,4 @@ impl ClosedIndex {
             Err(StoreError::Stopped) => Err(BuildError::Cancelled),
         }
     }
-}
-
-/// Creates a file for this user only.
-fn create_private(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }

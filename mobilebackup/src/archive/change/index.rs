@@ -12,7 +12,7 @@ use super::ChangeError;
 use crate::archive::build::flat;
 use crate::archive::build::index::{ClosedIndex, IndexWriter, NewRow};
 use crate::archive::build::staging::Staging;
-use crate::archive::database;
+use crate::archive::database::{self, create_private};
 use crate::archive::entry::{FileEntry, RowColumns};
 use crate::archive::file_id::FileId;
 use crate::archive::index::Index;
@@ -202,21 +202,13 @@ impl WorkIndex {
         let name = path
             .to_str()
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
+        // SQLite takes an empty file for a new database.
         drop(create_private(path)?);
         // The new database is attached while it is written.
         self.connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 1)?;
         self.connection.execute("VACUUM INTO ?1", params![name])?;
         Ok(())
     }
-}
-
-/// Creates an empty file for this user only; SQLite takes one for a new database.
-fn create_private(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 /// Puts the records of a flat index, byte for byte, into a table.

@@ -17,7 +17,8 @@
 //! [`Archive::open_database`] finds the rows that belong to a database (`-wal`, `-journal`) and hands out a
 //! [`rusqlite::Connection`] to what all of them together say. [`Archive::copy_database`] writes the same as one file.
 //! [`Wal`] and [`Journal`] read those companions by themselves, [`Image`] lays them over the database: SQLite never sees
-//! a stranger's log or journal, and nothing in the backup's folder is touched.
+//! a stranger's log or journal, and nothing in the backup's folder is touched. [`pages`] reads a database without
+//! SQLite, page by page, for when it is damaged.
 //!
 //! # Limits
 //! Databases up to [`DatabaseOptions::memory`] bytes are held in memory, larger ones in a private file that nobody else
@@ -29,6 +30,7 @@ mod header;
 mod image;
 mod journal;
 mod overlay;
+pub mod pages;
 mod wal;
 
 use std::fs;

@@ -6,10 +6,11 @@ use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
 use super::report::{Problem, chain};
-use super::{Level, VerifyOptions};
+use super::{Level, VerifyOptions, integrity};
 use crate::archive::entry::{FileEntry, Kind};
 use crate::archive::padding::padded_len;
 use crate::archive::read::{PayloadReader, ReadOptions};
+use crate::archive::sqlite::{Header, MAGIC};
 use crate::archive::{Archive, ArchiveError};
 
 /// Bytes read at once.
@@ -45,6 +46,20 @@ pub(super) fn check(
     buffer: &mut Vec<u8>,
     pulse: Pulse<'_>,
 ) -> FileCheck {
+    let mut check = check_row(archive, entry, options, buffer, pulse);
+    if let Some(baseline) = &options.against {
+        check.problems.extend(baseline.compare(&check));
+    }
+    check
+}
+
+fn check_row(
+    archive: &Archive,
+    entry: FileEntry,
+    options: &VerifyOptions,
+    buffer: &mut Vec<u8>,
+    pulse: Pulse<'_>,
+) -> FileCheck {
     let mut problems: Vec<Problem> = entry.notes.iter().cloned().map(Problem::Entry).collect();
     let computed = entry.computed_id();
     if computed != entry.file_id {
@@ -71,7 +86,7 @@ pub(super) fn check(
     };
     let present = options.level >= Level::Presence && check_presence(archive, &mut check, options.level);
     if present && options.level >= Level::Content && key_is_usable {
-        let outcome = check_content(archive, &mut check, options.sha256, buffer, pulse);
+        let outcome = check_content(archive, &mut check, options, buffer, pulse);
         check.problems.extend(outcome.err().map(problem_of));
     }
     check
@@ -116,7 +131,7 @@ fn check_presence(archive: &Archive, check: &mut FileCheck, level: Level) -> boo
 fn check_content(
     archive: &Archive,
     check: &mut FileCheck,
-    sha256: bool,
+    options: &VerifyOptions,
     buffer: &mut Vec<u8>,
     pulse: Pulse<'_>,
 ) -> Result<(), ArchiveError> {
@@ -130,7 +145,7 @@ fn check_content(
         mismatch = hash.finalize().as_slice() != digest;
         check.digest_checked = true;
     }
-    let outcome = read_content(archive, check, sha256, mismatch, buffer, pulse);
+    let outcome = read_content(archive, check, options, mismatch, buffer, pulse);
     if mismatch && outcome.is_err() {
         check.problems.push(Problem::DigestMismatch);
     }
@@ -140,7 +155,7 @@ fn check_content(
 fn read_content(
     archive: &Archive,
     check: &mut FileCheck,
-    sha256: bool,
+    options: &VerifyOptions,
     digest_mismatch: bool,
     buffer: &mut [u8],
     pulse: Pulse<'_>,
@@ -151,7 +166,10 @@ fn read_content(
         .problems
         .extend(reader.notes().iter().copied().map(Problem::Payload));
     check.problems.extend(database_problem(&mut reader)?);
-    let mut content = sha256.then(Sha256::new);
+    if options.integrity && reader.fill_buf()?.starts_with(MAGIC) {
+        check.problems.extend(integrity::of_payload(archive, &check.entry));
+    }
+    let mut content = (options.sha256 || options.against.is_some()).then(Sha256::new);
     let mut digest = digest_mismatch.then(Sha1::new);
     let count = read_all(&mut reader, buffer, pulse, |bytes| {
         if let Some(hash) = &mut content {
@@ -217,16 +235,6 @@ fn database_problem(reader: &mut PayloadReader) -> Result<Option<Problem>, Archi
 
 /// Length of a SQLite database by its header, if that is one and its page count is valid.
 fn database_len(start: &[u8]) -> Option<u64> {
-    let header = start.first_chunk::<100>()?;
-    let (magic, rest) = header.split_first_chunk::<16>()?;
-    let (page_size, _) = rest.split_first_chunk::<2>()?;
-    let page_size = match u16::from_be_bytes(*page_size) {
-        1 => 65_536,
-        size if size >= 512 && size.is_power_of_two() => u64::from(size),
-        _ => return None,
-    };
-    let number = |at: usize| header.get(at..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
-    let (change_counter, pages, valid_for) = (number(24)?, number(28)?, number(92)?);
-    let valid = magic == b"SQLite format 3\0" && pages > 0 && change_counter == valid_for;
-    valid.then(|| page_size.saturating_mul(pages.into()))
+    let header = Header::parse(start)?;
+    Some(u64::from(header.page_size).saturating_mul(header.pages?.into()))
 }

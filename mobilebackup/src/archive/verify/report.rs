@@ -9,6 +9,7 @@ use super::{FileCheck, Level};
 use crate::archive::entry::{EntryNote, FileEntry, Kind, SkipReason, SkippedRow};
 use crate::archive::layout::{Layout, OpenNote, Protection};
 use crate::archive::read::PayloadNote;
+use crate::archive::sqlite::DatabaseNote;
 use crate::archive::{Archive, FileId};
 
 /// One thing that is wrong or odd.
@@ -18,6 +19,11 @@ use crate::archive::{Archive, FileId};
 pub enum Problem {
     /// The index cannot be read to its end; rows behind that place are unknown.
     IndexDamaged {
+        /// What is wrong.
+        reason: String,
+    },
+    /// SQLite finds the index inconsistent: rows may be lost or doubled, lookups may miss what a scan finds.
+    IndexInconsistent {
         /// What is wrong.
         reason: String,
     },
@@ -72,6 +78,29 @@ pub enum Problem {
         /// Its length in bytes.
         actual: u64,
     },
+    /// A SQLite database is damaged inside; only looked for if asked to.
+    DatabaseDamaged {
+        /// What SQLite says.
+        reason: String,
+    },
+    /// A SQLite database cannot be checked, for want of something that its app brings along.
+    DatabaseUnchecked {
+        /// What SQLite says.
+        reason: String,
+    },
+    /// The contents are not what they were.
+    ContentsChanged,
+    /// The record of the index (times, mode, owner, size, link, attributes) is not what it was.
+    RecordChanged,
+    /// The index had this row and has it no more.
+    Gone,
+    /// The index has this row and had not.
+    NewSince,
+    /// One of the backup's own files is not what it was.
+    BackupFileChanged {
+        /// Its name.
+        file: &'static str,
+    },
     /// The payload cannot be read.
     Unreadable {
         /// What the system said.
@@ -104,6 +133,8 @@ pub enum Problem {
         /// In `Manifest.mbdb` only.
         only_here: u64,
     },
+    /// Something odd about the log or journal of a database.
+    Database(DatabaseNote),
     /// Something odd about the record.
     Entry(EntryNote),
     /// Something odd about the payload.
@@ -116,7 +147,13 @@ impl Problem {
     pub const fn is_damage(&self) -> bool {
         match self {
             Self::Entry(note) => matches!(note, EntryNote::MalformedId { .. } | EntryNote::KeyLength { .. }),
+            Self::Database(note) => matches!(
+                note,
+                DatabaseNote::LogDamaged { .. } | DatabaseNote::CompanionUnreadable { .. } | DatabaseNote::Incomplete
+            ),
             Self::RowIncomplete { .. }
+            | Self::DatabaseUnchecked { .. }
+            | Self::NewSince
             | Self::DatabaseLonger { .. }
             | Self::DigestOfPlaintext
             | Self::StoredLength { .. }
@@ -133,6 +170,15 @@ impl Problem {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::IndexDamaged { .. } => "index_damaged",
+            Self::IndexInconsistent { .. } => "index_inconsistent",
+            Self::DatabaseDamaged { .. } => "database_damaged",
+            Self::DatabaseUnchecked { .. } => "database_unchecked",
+            Self::ContentsChanged => "contents_changed",
+            Self::RecordChanged => "record_changed",
+            Self::Gone => "gone",
+            Self::NewSince => "new_since",
+            Self::BackupFileChanged { .. } => "backup_file_changed",
+            Self::Database(_) => "database_note",
             Self::ClassKeyDamaged { .. } => "class_key_damaged",
             Self::RowDamaged { .. } => "row_damaged",
             Self::RowIncomplete { .. } => "row_incomplete",

@@ -5,8 +5,8 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::Level;
 use super::report::{Finding, Problem, Report};
+use super::{Level, VerifyOptions};
 use crate::archive::entry::{FileEntry, Kind};
 use crate::archive::layout::Layout;
 use crate::archive::mbdb::read_mbdx;
@@ -61,10 +61,11 @@ impl Whole {
     pub(super) fn finish(
         mut self,
         archive: &Archive,
-        level: Level,
+        options: &VerifyOptions,
         report: &mut Report,
         observer: &mut dyn Observer,
     ) -> Result<(), ArchiveError> {
+        let level = options.level;
         self.ids.sort_unstable();
         for pair in self.ids.windows(2) {
             if let [(a, _), (b, _)] = pair
@@ -72,6 +73,9 @@ impl Whole {
             {
                 report.add(Finding::of_payload(*a, Problem::DuplicateId));
             }
+        }
+        if let Some(baseline) = &options.against {
+            baseline.report_gone(|id| self.has(id), report);
         }
         // Behind damage to the index there may be any row: nothing can be called missing or left over.
         if !report.index_complete {
