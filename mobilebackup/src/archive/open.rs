@@ -366,15 +366,19 @@ impl Archive {
     /// As [`rows`](Archive::rows), and damage to the index.
     pub fn domains(&self) -> Result<BTreeMap<String, u64>, ArchiveError> {
         let mut domains = BTreeMap::new();
-        let mut count = |domain: &str| match domains.get_mut(domain) {
-            Some(rows) => *rows = u64::saturating_add(*rows, 1),
-            None => drop(domains.insert(domain.to_owned(), 1)),
-        };
         match self.index()? {
-            Index::Database { database, .. } => database.for_each_domain(count)?,
+            Index::Database { database, .. } => {
+                database.with_domain_counts(|counts| {
+                    domains.extend(counts.iter().map(|(domain, rows)| (domain.to_owned(), rows)));
+                })?;
+            }
             Index::Flat(_) => {
                 for entry in self.entries()? {
-                    count(&entry?.domain);
+                    let domain = entry?.domain;
+                    match domains.get_mut(&*domain) {
+                        Some(rows) => *rows = u64::saturating_add(*rows, 1),
+                        None => drop(domains.insert(domain.to_string(), 1)),
+                    }
                 }
             }
         }
