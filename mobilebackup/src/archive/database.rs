@@ -1,10 +1,12 @@
 //! Opening a `Manifest.db` that nobody vouches for, without a trace beside it (spec backup-format, 5.2 and 9).
 
+pub(crate) mod by_domain;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
@@ -12,6 +14,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tempfile::TempDir;
 
+use self::by_domain::DomainCounts;
 use super::ArchiveError;
 use super::cipher::CbcDecryptor;
 use super::entry::{FileEntry, Row, RowColumns, SkipReason, SkippedRow};
@@ -50,6 +53,8 @@ pub(crate) struct Database {
     connection: Mutex<Connection>,
     /// The private copy, if there is one that could not be unlinked at once. Dropped after the connection.
     _private: Option<TempDir>,
+    /// Rows per domain, once the table was read to its end. It does not change while it is open.
+    counts: OnceLock<DomainCounts>,
 }
 
 /// Where a scan of the table has come.
@@ -125,6 +130,7 @@ impl Database {
         Ok(Self {
             connection: Mutex::new(connection),
             _private: private,
+            counts: OnceLock::new(),
         })
     }
 
@@ -209,24 +215,6 @@ impl Database {
         let mut query = connection.prepare_cached("SELECT file FROM Files WHERE fileID = ?1 LIMIT 1")?;
         let record = query.query_row([id.to_string()], |row| Ok(bytes_of(row, 0)?.map(<[u8]>::to_vec)));
         Ok(record.optional()?.flatten())
-    }
-
-    /// Calls `visit` with every row's domain, without looking at records.
-    pub(crate) fn for_each_domain(&self, mut visit: impl FnMut(&str)) -> Result<(), ArchiveError> {
-        let connection = self.connection();
-        let mut query = connection.prepare_cached("SELECT _rowid_, domain FROM Files ORDER BY _rowid_")?;
-        let mut rows = query.query([])?;
-        let mut after = None;
-        while let Some(row) = rows.next()? {
-            let position = row.get::<_, i64>(0)?;
-            if after.replace(position).is_some_and(|after| position <= after) {
-                return Err(OUT_OF_ORDER);
-            }
-            if let Some(Ok(domain)) = bytes_of(row, 1)?.map(str::from_utf8) {
-                visit(domain);
-            }
-        }
-        Ok(())
     }
 }
 
