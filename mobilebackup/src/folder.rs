@@ -5,7 +5,7 @@
 //! implementation only as [`ScopedPath`], which [`Scope::admit`] alone makes, so that no implementation can forget the
 //! rules of spec section 8.
 
-mod beneath;
+pub(crate) mod beneath;
 mod error;
 pub mod plain;
 mod scope;

@@ -1,10 +1,12 @@
 //! Opening a `Manifest.db` that nobody vouches for, without a trace beside it (spec backup-format, 5.2 and 9).
 
+pub(crate) mod by_domain;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
@@ -12,6 +14,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tempfile::TempDir;
 
+use self::by_domain::DomainCounts;
 use super::ArchiveError;
 use super::cipher::CbcDecryptor;
 use super::entry::{FileEntry, Row, RowColumns, SkipReason, SkippedRow};
@@ -50,6 +53,8 @@ pub(crate) struct Database {
     connection: Mutex<Connection>,
     /// The private copy, if there is one that could not be unlinked at once. Dropped after the connection.
     _private: Option<TempDir>,
+    /// Rows per domain, once the table was read to its end. It does not change while it is open.
+    counts: OnceLock<DomainCounts>,
 }
 
 /// Where a scan of the table has come.
@@ -111,21 +116,29 @@ impl Database {
 
     /// Makes SQLite distrust the file, and checks that `Files` is what it should be.
     fn checked(connection: Connection, private: Option<TempDir>) -> Result<Self, ArchiveError> {
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
-        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
-        connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-        connection.pragma_update(None, "cell_size_check", true)?;
-        connection.pragma_update(None, "temp_store", "memory")?;
+        distrust(&connection)?;
         check_schema(&connection)?;
         // An unlinked file stays readable through the connection, and goes with the process however it ends.
         let private = if cfg!(unix) { None } else { private };
         Ok(Self {
             connection: Mutex::new(connection),
             _private: private,
+            counts: OnceLock::new(),
         })
+    }
+
+    /// Writes everything in the database into a new one: all tables, no free pages, nothing of a write-ahead log left.
+    pub(crate) fn copy_to(&self, path: &Path) -> Result<(), ArchiveError> {
+        let name = path
+            .to_str()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
+        let connection = self.connection();
+        // The new database is attached while it is written.
+        connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 1)?;
+        let outcome = connection.execute("VACUUM INTO ?1", params![name]);
+        connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+        outcome?;
+        Ok(())
     }
 
     pub(crate) fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -210,24 +223,18 @@ impl Database {
         let record = query.query_row([id.to_string()], |row| Ok(bytes_of(row, 0)?.map(<[u8]>::to_vec)));
         Ok(record.optional()?.flatten())
     }
+}
 
-    /// Calls `visit` with every row's domain, without looking at records.
-    pub(crate) fn for_each_domain(&self, mut visit: impl FnMut(&str)) -> Result<(), ArchiveError> {
-        let connection = self.connection();
-        let mut query = connection.prepare_cached("SELECT _rowid_, domain FROM Files ORDER BY _rowid_")?;
-        let mut rows = query.query([])?;
-        let mut after = None;
-        while let Some(row) = rows.next()? {
-            let position = row.get::<_, i64>(0)?;
-            if after.replace(position).is_some_and(|after| position <= after) {
-                return Err(OUT_OF_ORDER);
-            }
-            if let Some(Ok(domain)) = bytes_of(row, 1)?.map(str::from_utf8) {
-                visit(domain);
-            }
-        }
-        Ok(())
-    }
+/// Makes SQLite distrust a file: no triggers, no views, no functions in its schema, bounded values.
+pub(crate) fn distrust(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "temp_store", "memory")
 }
 
 fn one(
@@ -355,7 +362,12 @@ fn companion(path: &Path, end: &str) -> Option<PathBuf> {
 
 /// A folder for this user only.
 pub(crate) fn private_folder(temp: &Path) -> io::Result<TempDir> {
-    tempfile::Builder::new().prefix("cabled-").tempdir_in(temp)
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("cabled-");
+    // Otherwise it would be open to whomever the umask lets in.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    builder.tempdir_in(temp)
 }
 
 /// Creates a file for this user only.

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use super::extract::ManifestLine;
 use super::verify::FileCheck;
 
 /// What a long job is doing.
@@ -20,12 +21,16 @@ pub enum Phase {
     ReadingPayloads,
     /// Looking for payloads that no row names; counted in folders.
     SearchingOrphans,
+    /// Writing the payloads of a new backup; counted in rows of its index.
+    WritingPayloads,
     /// Summing up the files of a backup's folder; counted in files.
     MeasuringFolder,
     /// Comparing two backups; counted in rows of both indexes.
     ComparingIndexes,
     /// Comparing contents of two backups; counted in files.
     ComparingContents,
+    /// Writing files of a backup into a folder or a stream; counted in rows of the index.
+    WritingFiles,
     /// Writing messages, contacts and the like for people and programs; counted in records of one category.
     ExportingRecords,
 }
@@ -42,6 +47,8 @@ pub struct Progress {
     pub total: Option<u64>,
     /// Payload bytes read so far, as stored.
     pub bytes: u64,
+    /// How many there are, if that is known.
+    pub total_bytes: Option<u64>,
 }
 
 impl Progress {
@@ -51,7 +58,13 @@ impl Progress {
             done,
             total,
             bytes: 0,
+            total_bytes: None,
         }
+    }
+
+    pub(crate) const fn with_total_bytes(mut self, bytes: u64) -> Self {
+        self.total_bytes = Some(bytes);
+        self
     }
 
     pub(crate) const fn with_bytes(mut self, bytes: u64) -> Self {
@@ -70,6 +83,12 @@ pub trait Observer {
     /// Called once per row that [`Archive::verify`](super::Archive::verify) has checked, in no particular order.
     fn on_file(&mut self, check: &FileCheck) {
         let _ = check;
+    }
+
+    /// Called once per row that is extracted, left out or failed, with what the manifest says of it, in no particular
+    /// order.
+    fn on_extracted(&mut self, line: &ManifestLine) {
+        let _ = line;
     }
 }
 

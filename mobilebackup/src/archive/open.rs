@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use unicode_normalization::UnicodeNormalization;
@@ -256,6 +257,16 @@ impl Archive {
     ) -> Result<(), ArchiveError> {
         let keybag = self.keybag.as_ref().ok_or(ArchiveError::NoKeybag)?;
         let keys = keybag.unwrap(key)?;
+        self.open_with_class_keys(keys, new_column_key, observer)
+    }
+
+    /// Unlocks a backup with class keys that another keybag gave: those of the backup that it was made from.
+    pub(crate) fn open_with_class_keys(
+        &mut self,
+        keys: ClassKeys,
+        new_column_key: Option<ColumnKey>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), ArchiveError> {
         match &mut self.index {
             Some(Index::Database { column_key, .. }) => *column_key = new_column_key,
             Some(Index::Flat(_)) => {}
@@ -274,6 +285,10 @@ impl Archive {
         self.metadata_lock = None;
         self.keys = Some(keys);
         Ok(())
+    }
+
+    pub(crate) const fn round_limits(&self) -> super::keybag::RoundLimits {
+        self.options.round_limits
     }
 
     pub(crate) fn temp_dir(&self) -> PathBuf {
@@ -415,15 +430,19 @@ impl Archive {
     /// As [`rows`](Archive::rows), and damage to the index.
     pub fn domains(&self) -> Result<BTreeMap<String, u64>, ArchiveError> {
         let mut domains = BTreeMap::new();
-        let mut count = |domain: &str| match domains.get_mut(domain) {
-            Some(rows) => *rows = u64::saturating_add(*rows, 1),
-            None => drop(domains.insert(domain.to_owned(), 1)),
-        };
         match self.index()? {
-            Index::Database { database, .. } => database.for_each_domain(count)?,
+            Index::Database { database, .. } => {
+                database.with_domain_counts(|counts| {
+                    domains.extend(counts.iter().map(|(domain, rows)| (domain.to_owned(), rows)));
+                })?;
+            }
             Index::Flat(_) => {
                 for entry in self.entries()? {
-                    count(&entry?.domain);
+                    let domain = entry?.domain;
+                    match domains.get_mut(&*domain) {
+                        Some(rows) => *rows = u64::saturating_add(*rows, 1),
+                        None => drop(domains.insert(domain.to_string(), 1)),
+                    }
                 }
             }
         }
@@ -457,14 +476,16 @@ impl Archive {
         };
         match key {
             Some(key) => PayloadReader::decrypting(file, &key, entry.size, options),
-            None => {
-                let note = match (self.protection, entry.encryption_key) {
-                    (Protection::Encrypted, _) => Some(PayloadNote::NoKey),
-                    (Protection::Plain, Some(_)) => Some(PayloadNote::UnexpectedKey),
-                    (Protection::Plain, None) | (Protection::AlreadyDecrypted, _) => None,
-                };
-                PayloadReader::stored(file, entry.size, note)
-            }
+            None => PayloadReader::stored(file, entry.size, self.note_of_stored(entry)),
+        }
+    }
+
+    /// What there is to say of a file that is handed out as stored.
+    pub(crate) fn note_of_stored(&self, entry: &FileEntry) -> Option<PayloadNote> {
+        match (self.protection, entry.encryption_key) {
+            (Protection::Encrypted, _) => Some(PayloadNote::NoKey),
+            (Protection::Plain, Some(_)) => Some(PayloadNote::UnexpectedKey),
+            (Protection::Plain, None) | (Protection::AlreadyDecrypted, _) => None,
         }
     }
 
@@ -487,17 +508,66 @@ impl Archive {
         Ok(Some(keys.unwrap(wrapped, Some(entry.protection_class))?))
     }
 
-    fn is_without_manifest(&self) -> bool {
+    /// Opens a regular file; `None` if it is something else. Never waits for the writer of a pipe.
+    #[cfg(unix)]
+    fn open_stored(&self, place: &Path) -> io::Result<Option<File>> {
+        use std::os::unix::fs::OpenOptionsExt;
+
+        use rustix::fs::OFlags;
+
+        let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        flags.set(OFlags::NOFOLLOW, !self.options.follow_links);
+        let flags = i32::try_from(flags.bits()).unwrap_or_default();
+        let file = match fs::OpenOptions::new().read(true).custom_flags(flags).open(place) {
+            // What this call says of a link where none may be.
+            Err(e)
+                if !self.options.follow_links && e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) =>
+            {
+                return Ok(None);
+            }
+            // What it says of a socket, or of a device that is not there.
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => return Ok(None),
+            other => other?,
+        };
+        Ok(file.metadata()?.is_file().then_some(file))
+    }
+
+    /// Opens a regular file; `None` if it is something else.
+    #[cfg(not(unix))]
+    fn open_stored(&self, place: &Path) -> io::Result<Option<File>> {
+        let meta = match self.options.follow_links {
+            true => fs::metadata(place),
+            false => fs::symlink_metadata(place),
+        };
+        if meta?.is_file() {
+            File::open(place).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    pub(crate) fn is_without_manifest(&self) -> bool {
         self.notes.contains(&OpenNote::NoManifest)
     }
 
     /// Opens a payload as it is stored, from whichever place holds it.
     pub(crate) fn open_payload(&self, id: &FileId) -> Result<File, ArchiveError> {
-        Ok(File::open(self.payload_place(id)?)?)
+        self.find_payload(id, |place| self.open_stored(place))
     }
 
     /// Where a payload lies.
     pub(crate) fn payload_place(&self, id: &FileId) -> Result<PathBuf, ArchiveError> {
+        self.find_payload(id, |place| {
+            let meta = match self.options.follow_links {
+                true => fs::metadata(place),
+                false => fs::symlink_metadata(place),
+            };
+            Ok(meta?.is_file().then(|| place.to_owned()))
+        })
+    }
+
+    /// What `probe` finds in the first of the two places that has something: `None` if that is no regular file.
+    fn find_payload<T>(&self, id: &FileId, probe: impl Fn(&Path) -> io::Result<Option<T>>) -> Result<T, ArchiveError> {
         let name = id.to_string();
         let nested = self.folder.join(id.folder()).join(&name);
         let flat = self.folder.join(&name);
@@ -506,14 +576,9 @@ impl Archive {
             Layout::Flat => [flat, nested],
         };
         for place in places {
-            // Asked before opening: opening a pipe would wait for ever.
-            let meta = match self.options.follow_links {
-                true => fs::metadata(&place),
-                false => fs::symlink_metadata(&place),
-            };
-            match meta {
-                Ok(meta) if meta.is_file() => return Ok(place),
-                Ok(_) => return Err(ArchiveError::IrregularPayload { file_id: *id }),
+            match probe(&place) {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => return Err(ArchiveError::IrregularPayload { file_id: *id }),
                 Err(e) if is_absent(&e) => {}
                 Err(e) => return Err(e.into()),
             }

@@ -280,18 +280,9 @@ impl PayloadReader {
 
     pub(crate) fn decrypting(file: File, key: &Key, recorded: u64, options: ReadOptions) -> Result<Self, ArchiveError> {
         let reader = DecryptingReader::new(file, key, recorded, options)?;
-        let Ending {
-            plain_len,
-            completeness,
-            stray,
-        } = reader.ending();
-        let mut notes = Vec::from_iter(size_note(recorded, plain_len));
-        if stray > 0 {
-            notes.push(PayloadNote::StrayBytes { count: stray });
-        }
-        if completeness == Completeness::WithoutPadding {
-            notes.push(PayloadNote::WithoutPadding);
-        }
+        let ending = reader.ending();
+        let (plain_len, completeness) = (ending.plain_len, ending.completeness);
+        let notes = notes_of(ending, recorded);
         Ok(Self {
             body: Body::Decrypting(Box::new(reader)),
             len: plain_len,
@@ -320,7 +311,19 @@ impl PayloadReader {
     }
 }
 
-fn size_note(recorded: u64, actual: u64) -> Option<PayloadNote> {
+/// What there is to say of how an encrypted payload ends.
+pub(crate) fn notes_of(ending: Ending, recorded: u64) -> Vec<PayloadNote> {
+    let mut notes = Vec::from_iter(size_note(recorded, ending.plain_len));
+    if ending.stray > 0 {
+        notes.push(PayloadNote::StrayBytes { count: ending.stray });
+    }
+    if ending.completeness == Completeness::WithoutPadding {
+        notes.push(PayloadNote::WithoutPadding);
+    }
+    notes
+}
+
+pub(crate) fn size_note(recorded: u64, actual: u64) -> Option<PayloadNote> {
     (recorded != actual).then_some(PayloadNote::SizeDiffers { recorded, actual })
 }
 

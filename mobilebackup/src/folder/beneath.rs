@@ -202,6 +202,37 @@ mod tests {
                     );
                 }
 
+                #[cfg(feature = "archive")]
+                #[test]
+                fn a_new_name_is_only_taken_where_there_is_none() {
+                    let temp = tempfile::tempdir().unwrap();
+                    let root = Dir::open_root(temp.path()).unwrap();
+                    root.make_dir("to").unwrap();
+                    let to = root.open_dir("to").unwrap();
+                    root.create_file_as("a", 0o600)
+                        .unwrap()
+                        .write_all(b"first")
+                        .unwrap();
+                    root.create_file_as("b", 0o600)
+                        .unwrap()
+                        .write_all(b"second")
+                        .unwrap();
+                    root.rename_new("a", &to, "name").unwrap();
+                    let taken = root.rename_new("b", &to, "name").unwrap_err();
+                    assert_eq!(taken.kind(), std::io::ErrorKind::AlreadyExists);
+                    assert_eq!(fs::read(temp.path().join("to/name")).unwrap(), b"first");
+                    assert!(root.stat("a").is_err() && root.stat("b").is_ok());
+                    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+                    to.set_mode_and_time(Some(0o700), Some(time)).unwrap();
+                    assert_eq!(
+                        fs::metadata(temp.path().join("to")).unwrap().modified().unwrap(),
+                        time
+                    );
+                    // Links are for systems that have them.
+                    let _ = root.symlink("to/name", "link");
+                    let _ = root.exchange("b", &to, "name").unwrap();
+                }
+
                 #[cfg(unix)]
                 #[test]
                 fn no_link_is_followed() {

@@ -38,7 +38,11 @@ use crate::archive::Archive;
 use crate::archive::observe::{Observer, Phase, Progress};
 
 /// What can be exported, in the order in which it is. Names are those of the user's categories.
-pub const EXPORTERS: &[Exporter] = &[];
+pub const EXPORTERS: &[Exporter] = &[
+    super::messages::EXPORTER,
+    super::contacts::EXPORTER,
+    super::calls::EXPORTER,
+];
 
 /// How records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]

@@ -10,10 +10,14 @@
 //! note, never an error, and never silence.
 
 mod base64;
+pub mod calls;
+pub mod contacts;
+mod directory;
 mod error;
 pub mod export;
 pub mod html;
 pub mod jsonl;
+pub mod messages;
 mod note;
 pub mod output;
 pub mod schema;
@@ -21,6 +25,7 @@ mod store;
 pub mod time;
 pub mod vcard;
 
+pub use directory::Directory;
 pub use error::RecordError;
 pub use note::{Notes, Problem, RecordNote};
 pub use store::{Source, Store};

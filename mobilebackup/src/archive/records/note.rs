@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::archive::sqlite::DatabaseNote;
+
 /// Most notes kept one by one; the others are counted.
 const MAX_NOTES: usize = 1000;
 
@@ -18,6 +20,7 @@ pub struct RecordNote {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<&'static str>,
     /// What is wrong.
+    #[serde(flatten)]
     pub problem: Problem,
 }
 
@@ -115,6 +118,12 @@ pub enum Problem {
         what: &'static str,
         /// What is wrong.
         reason: String,
+    },
+    /// The database's log or journal is lost or was left out: rows may be missing or old.
+    #[error("its log or journal: {note:?}")]
+    Companion {
+        /// What became of it.
+        note: DatabaseNote,
     },
     /// The rest of the table cannot be read.
     #[error("the rest of the table cannot be read: {reason}")]

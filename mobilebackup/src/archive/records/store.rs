@@ -1,15 +1,19 @@
 //! Finding the file of a backup that records are in.
 
-use rusqlite::Connection;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
 
 use super::RecordError;
-use crate::archive::{Archive, FileEntry, FileId, Kind};
+use super::note::{Notes, Problem, RecordNote};
+use crate::archive::sqlite::{DatabaseNote, DatabaseOptions, OpenDatabase};
+use crate::archive::{Archive, ArchiveError, FileEntry, FileId, Kind};
 
 /// The file of a backup that records came from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[non_exhaustive]
 pub struct Source {
-    /// Its domain.
+    /// Its domain; empty for a database that is in no backup.
     pub domain: String,
     /// Its path within the domain.
     pub path: String,
@@ -32,11 +36,27 @@ impl From<&FileEntry> for Source {
     }
 }
 
-/// A database of a backup, open, and where it was found.
+impl Source {
+    fn outside(path: &str) -> Self {
+        Self {
+            domain: String::new(),
+            path: path.to_owned(),
+            file_id: FileId::of("", path),
+        }
+    }
+}
+
+/// A database with records in it, open, and where it was found.
 #[derive(Debug)]
 pub struct Store {
     source: Source,
-    connection: Connection,
+    database: Database,
+}
+
+#[derive(Debug)]
+enum Database {
+    OfBackup(OpenDatabase),
+    Other(Connection),
 }
 
 impl Store {
@@ -53,21 +73,45 @@ impl Store {
         Ok(None)
     }
 
-    /// Opens this file of the backup.
+    /// Opens this file of the backup, with its write-ahead log or journal. Of one that was cut off, what is left; then
+    /// [`Store::notes`] says so.
     ///
     /// # Errors
     /// As [`Store::find`].
     pub fn open(archive: &Archive, entry: &FileEntry) -> Result<Self, RecordError> {
-        let mut reader = archive.read(entry)?;
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut reader, &mut bytes)?;
-        let mut connection = Connection::open_in_memory()?;
-        let len = bytes.len();
-        connection.deserialize_read_exact("main", &*bytes, len, true)?;
+        let database = match archive.open_database(entry) {
+            Err(ArchiveError::Incomplete { .. }) => {
+                archive.open_database_with(entry, DatabaseOptions::default().salvage(true))?
+            }
+            opened => opened?,
+        };
         Ok(Self {
             source: entry.into(),
-            connection,
+            database: Database::OfBackup(database),
         })
+    }
+
+    /// Opens a database that is in no backup, such as one that was extracted before. It is not changed, and a log
+    /// beside it is not taken in.
+    ///
+    /// # Errors
+    /// [`RecordError::Sqlite`] if it cannot be opened.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, RecordError> {
+        let path = path.as_ref();
+        let uri = crate::archive::database::immutable_uri(path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let mut store = Self::from_connection(Connection::open_with_flags(uri, flags)?);
+        store.source = Source::outside(&path.to_string_lossy());
+        Ok(store)
+    }
+
+    /// Takes a connection as it is. Whatever a stranger's schema may do to it is the caller's affair.
+    #[must_use]
+    pub fn from_connection(connection: Connection) -> Self {
+        Self {
+            source: Source::outside(""),
+            database: Database::Other(connection),
+        }
     }
 
     /// Which file it is.
@@ -79,6 +123,28 @@ impl Store {
     /// The connection, for reading only.
     #[must_use]
     pub const fn connection(&self) -> &Connection {
-        &self.connection
+        match &self.database {
+            Database::OfBackup(database) => database.connection(),
+            Database::Other(connection) => connection,
+        }
+    }
+
+    /// What of the database's log or journal is lost or was left out.
+    #[must_use]
+    pub fn notes(&self) -> Notes {
+        let mut notes = Notes::default();
+        if let Database::OfBackup(database) = &self.database {
+            for note in database.notes() {
+                let taken_in = matches!(
+                    note,
+                    DatabaseNote::LogApplied { .. } | DatabaseNote::JournalApplied { .. }
+                );
+                if !taken_in {
+                    let note = note.clone();
+                    notes.push(RecordNote::table("(database)", Problem::Companion { note }));
+                }
+            }
+        }
+        notes
     }
 }

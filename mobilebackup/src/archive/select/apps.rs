@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::archive::Archive;
+use crate::archive::{Archive, ArchiveError};
 
 /// The apps of a backup, to tell whose extensions and groups are whose.
 ///
@@ -31,9 +31,11 @@ impl Apps {
         }
     }
 
-    /// The apps that `Manifest.plist` and `Info.plist` list.
-    #[must_use]
-    pub fn of(archive: &Archive) -> Self {
+    /// The apps that `Manifest.plist` and `Info.plist` list, and those that have a domain in the index if that is open.
+    ///
+    /// # Errors
+    /// As [`Archive::domains`], which costs a pass over the index the first time.
+    pub fn of(archive: &Archive) -> Result<Self, ArchiveError> {
         let listed = archive.manifest().applications().filter(|(_, app)| {
             let class = app.get("ContainerContentClass").and_then(|class| class.as_string());
             // Backups of iOS 6 do not say; there were no extensions then.
@@ -43,7 +45,20 @@ impl Apps {
             .info()
             .into_iter()
             .flat_map(|info| info.installed_applications());
-        Self::new(listed.map(|(id, _)| id).chain(installed))
+        let mut apps = Self::new(listed.map(|(id, _)| id).chain(installed));
+        if archive.can_list() {
+            let domains = archive.domains()?;
+            let own = domains.keys().filter_map(|domain| domain.strip_prefix("AppDomain-"));
+            apps.known.extend(own.map(Box::from));
+        }
+        Ok(apps)
+    }
+
+    /// These apps and others.
+    #[must_use]
+    pub fn and(mut self, others: Self) -> Self {
+        self.known.extend(others.known);
+        self
     }
 
     /// The bundle ids, sorted.

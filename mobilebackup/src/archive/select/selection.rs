@@ -236,4 +236,28 @@ impl Selection {
             }
         }
     }
+
+    /// The domains that everything meant lies in, each once; `None` if the rules do not say.
+    pub(super) fn literal_domains(&self) -> Option<Vec<&str>> {
+        if self.with.is_empty() {
+            return None;
+        }
+        let mut domains = Vec::new();
+        for rule in &self.with {
+            match rule {
+                Rule::Category(category) => {
+                    for place in category.places() {
+                        domains.push(place.only_domain()?);
+                    }
+                }
+                Rule::Domain(glob) => domains.push(glob.literal()?),
+                Rule::Name(glob) => domains.push(glob.literal_domain()?),
+                Rule::File { domain, .. } | Rule::Folder { domain, .. } => domains.push(domain),
+                Rule::Id(_) | Rule::App(_) => return None,
+            }
+        }
+        domains.sort_unstable();
+        domains.dedup();
+        Some(domains)
+    }
 }

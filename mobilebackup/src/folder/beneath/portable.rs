@@ -127,6 +127,37 @@ impl Dir {
     tree_operations!();
 }
 
+/// What extracting a backup needs besides.
+#[cfg(feature = "archive")]
+impl Dir {
+    /// As [`Self::create_file`]: permissions as Unix has them mean nothing here.
+    pub(crate) fn create_file_as(&self, name: &str, _mode: u32) -> io::Result<File> {
+        self.create_file(name)
+    }
+
+    /// Renames, unless the new name is there: then that is an error.
+    pub(crate) fn rename_new(&self, name: &str, to: &Self, to_name: &str) -> io::Result<()> {
+        match to.stat(to_name) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.rename(name, to, to_name),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Links need rights here that few users have.
+    pub(crate) fn symlink(&self, _target: &str, _name: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Sets this directory's own time of change.
+    pub(crate) fn set_mode_and_time(&self, _mode: Option<u32>, modified: Option<SystemTime>) -> io::Result<()> {
+        match modified {
+            Some(modified) => filetime::set_file_mtime(&self.0, modified.into()),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The error that a link in the way gives on Unix; elsewhere the closest word there is.
 fn link() -> io::Error {
     #[cfg(unix)]

@@ -201,3 +201,54 @@ impl Dir {
 
     tree_operations!();
 }
+
+/// What extracting a backup needs besides.
+#[cfg(feature = "archive")]
+impl Dir {
+    /// As [`Self::create_file`], with the permissions it shall have as far as the process's mask allows.
+    pub(crate) fn create_file_as(&self, name: &str, mode: u32) -> io::Result<File> {
+        let mode = Mode::from_raw_mode(rustix::fs::RawMode::try_from(mode & 0o777).unwrap_or(0o600));
+        Ok(File::from(rustix::fs::openat(&self.0, name, CREATE, mode)?))
+    }
+
+    /// Renames, unless the new name is there: then that is an error. Follows no link.
+    pub(crate) fn rename_new(&self, name: &str, to: &Self, to_name: &str) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+        {
+            use rustix::fs::{RenameFlags, renameat_with};
+            use rustix::io::Errno;
+            match renameat_with(&self.0, name, &to.0, to_name, RenameFlags::NOREPLACE) {
+                // A file system that cannot: by hand.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+                other => return Ok(other?),
+            }
+        }
+        match rustix::fs::linkat(&self.0, name, &to.0, to_name, AtFlags::empty()) {
+            Ok(()) => return self.unlink(name),
+            // No hard links there either, as on FAT: look first.
+            Err(rustix::io::Errno::PERM | rustix::io::Errno::NOTSUP | rustix::io::Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match to.stat(to_name) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.rename(name, to, to_name),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a symbolic link.
+    pub(crate) fn symlink(&self, target: &str, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::symlinkat(target, &self.0, name)?)
+    }
+
+    /// Sets this directory's own permissions and its time of change.
+    pub(crate) fn set_mode_and_time(&self, mode: Option<u32>, modified: Option<SystemTime>) -> io::Result<()> {
+        if let Some(mode) = mode.and_then(|mode| rustix::fs::RawMode::try_from(mode & 0o777).ok()) {
+            rustix::fs::fchmod(&self.0, Mode::from_raw_mode(mode))?;
+        }
+        if let Some(modified) = modified {
+            File::from(self.0.try_clone()?).set_modified(modified)?;
+        }
+        Ok(())
+    }
+}

@@ -1,1 +1,0 @@
-//! Names of a backup as names on this computer, reversibly (spec backup-format, 15).
