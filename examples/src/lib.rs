@@ -3,6 +3,7 @@
 pub mod check;
 pub mod memory;
 pub mod pairing;
+pub mod password;
 pub mod phones;
 pub mod progress;
 pub mod reach;

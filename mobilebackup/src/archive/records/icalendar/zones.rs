@@ -371,10 +371,11 @@ mod tests {
         for name in TimeZoneDatabase::bundled().available() {
             let zone = Zone::find(name.as_str()).unwrap();
             let lines = zone.describe(at(1_000_000_000), at(1_700_000_000));
+            let onsets = reading::onsets(&lines);
             for month in 0..(12 * 34) {
                 let moment = 1_000_000_000 + month * 2_629_746;
                 let expected = zone.rules.to_offset(instant(moment).unwrap()).seconds();
-                let read = reading::offset_at(&lines, moment);
+                let read = reading::offset_at(&onsets, moment);
                 assert_eq!(read, expected, "{name} at {moment}: {lines:#?}");
             }
         }
@@ -384,8 +385,9 @@ mod tests {
     mod reading {
         use super::*;
 
-        pub(super) fn offset_at(lines: &[String], moment: i64) -> i32 {
-            let mut best: Option<(i64, i32)> = None;
+        /// Every change with the offset it leads to, sorted.
+        pub(super) fn onsets(lines: &[String]) -> Vec<(i64, i32)> {
+            let mut all = Vec::new();
             let mut fields: BTreeMap<String, String> = BTreeMap::new();
             for line in lines {
                 let (key, value) = line.split_once(':').unwrap();
@@ -394,17 +396,22 @@ mod tests {
                     ("END", "STANDARD" | "DAYLIGHT") => {
                         let from = seconds(&fields["TZOFFSETFROM"]);
                         let to = seconds(&fields["TZOFFSETTO"]);
-                        for onset in onsets(&fields) {
-                            let onset = onset - i64::from(from);
-                            if onset <= moment && best.is_none_or(|(at, _)| onset > at) {
-                                best = Some((onset, to));
-                            }
-                        }
+                        all.extend(
+                            local_onsets(&fields)
+                                .into_iter()
+                                .map(|onset| (onset - i64::from(from), to)),
+                        );
                     }
                     _ => drop(fields.insert(key.to_owned(), value.to_owned())),
                 }
             }
-            best.unwrap().1
+            all.sort_unstable();
+            all
+        }
+
+        pub(super) fn offset_at(onsets: &[(i64, i32)], moment: i64) -> i32 {
+            let after = onsets.partition_point(|(onset, _)| *onset <= moment);
+            onsets[after - 1].1
         }
 
         fn seconds(offset: &str) -> i32 {
@@ -417,7 +424,7 @@ mod tests {
             if offset.starts_with('-') { -value } else { value }
         }
 
-        fn onsets(fields: &BTreeMap<String, String>) -> Vec<i64> {
+        fn local_onsets(fields: &BTreeMap<String, String>) -> Vec<i64> {
             let start = unix(&fields["DTSTART"]);
             let mut onsets = vec![start];
             if let Some(dates) = fields.get("RDATE") {
