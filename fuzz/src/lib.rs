@@ -22,6 +22,7 @@
 
 pub mod afc;
 pub mod archive;
+pub mod database;
 pub mod devicelink;
 pub mod keychain;
 pub mod lockdown;
@@ -70,4 +71,7 @@ targets! {
     archive::backup_plists,
     archive::padding_reader,
     keychain::keychain_item,
+    database::sqlite_pages,
+    database::sqlite_wal,
+    database::archive_open,
 }
