@@ -27,6 +27,7 @@ pub mod devicelink;
 pub mod keychain;
 pub mod lockdown;
 pub mod mux;
+pub mod records;
 pub mod script;
 pub mod usbmux;
 pub mod wire;
@@ -74,4 +75,5 @@ targets! {
     database::sqlite_pages,
     database::sqlite_wal,
     database::archive_open,
+    records::note_body,
 }
