@@ -26,6 +26,7 @@ pub mod devicelink;
 pub mod keychain;
 pub mod lockdown;
 pub mod mux;
+pub mod records;
 pub mod script;
 pub mod usbmux;
 pub mod wire;
@@ -70,4 +71,6 @@ targets! {
     archive::backup_plists,
     archive::padding_reader,
     keychain::keychain_item,
+    records::typedstream,
+    records::records_database,
 }
