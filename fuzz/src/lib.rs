@@ -26,6 +26,7 @@ pub mod devicelink;
 pub mod keychain;
 pub mod lockdown;
 pub mod mux;
+pub mod people;
 pub mod records;
 pub mod script;
 pub mod usbmux;
@@ -71,6 +72,7 @@ targets! {
     archive::backup_plists,
     archive::padding_reader,
     keychain::keychain_item,
-    records::typedstream,
-    records::records_database,
+    people::typedstream,
+    people::records_database,
+    records::note_body,
 }
