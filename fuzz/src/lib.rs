@@ -27,6 +27,7 @@ pub mod devicelink;
 pub mod keychain;
 pub mod lockdown;
 pub mod mux;
+pub mod people;
 pub mod records;
 pub mod script;
 pub mod usbmux;
@@ -75,5 +76,7 @@ targets! {
     database::sqlite_pages,
     database::sqlite_wal,
     database::archive_open,
+    people::typedstream,
+    people::records_database,
     records::note_body,
 }

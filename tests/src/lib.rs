@@ -24,6 +24,8 @@ mod guide {
     mod read_a_backup {}
     #[doc = include_str!("../../docs/guide/damaged-backup.md")]
     mod damaged_backup {}
+    #[doc = include_str!("../../docs/guide/export.md")]
+    mod export {}
     #[doc = include_str!("../../docs/guide/change-a-backup.md")]
     mod change_a_backup {}
     #[doc = include_str!("../../docs/guide/files.md")]
