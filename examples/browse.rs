@@ -75,7 +75,12 @@ fn browse(args: &Args) -> Result<(), Failure> {
     };
     match done.and_then(|()| Ok(out.flush()?)) {
         // Whoever reads has seen enough.
-        Err(e) if e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) => Ok(()),
+        Err(e)
+            if e.downcast_ref::<io::Error>()
+                .is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) =>
+        {
+            Ok(())
+        }
         done => done,
     }
 }
@@ -165,14 +170,21 @@ fn found(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let mut table = Table::new(["device", "iOS", "made", "encrypted", "state", "size", "folder"]);
     for backup in &backups {
         let size = match args.size {
-            true => bytes(backup.size_on_disk(&mut |_: &Progress| ControlFlow::Continue(()))?.bytes),
+            true => bytes(
+                backup
+                    .size_on_disk(&mut |_: &Progress| ControlFlow::Continue(()))?
+                    .bytes,
+            ),
             false => "-".to_owned(),
         };
         table.row([
             clean(backup.device_name.as_deref().unwrap_or("?")),
             clean(backup.product_version.as_deref().unwrap_or("?")),
             backup.last_backup.map_or_else(|| "?".to_owned(), time),
-            backup.encrypted.map_or("?", |on| if on { "yes" } else { "no" }).to_owned(),
+            backup
+                .encrypted
+                .map_or("?", |on| if on { "yes" } else { "no" })
+                .to_owned(),
             state(backup),
             size,
             clean(&backup.folder.display().to_string()),
@@ -195,7 +207,12 @@ fn state(backup: &FoundBackup) -> String {
 fn summary(archive: &Archive, folder: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out, "{}", clean(&folder.display().to_string()))?;
     if let Some(info) = archive.info() {
-        let told = [info.device_name(), info.product_type(), info.product_version(), info.phone_number()];
+        let told = [
+            info.device_name(),
+            info.product_type(),
+            info.product_version(),
+            info.phone_number(),
+        ];
         let told: Vec<_> = told.into_iter().flatten().map(clean).collect();
         let made = info.last_backup_date().map(time).unwrap_or_default();
         writeln!(out, "{}, {made}", told.join(", "))?;
@@ -217,8 +234,18 @@ fn show_statistics(args: &Args, statistics: &Statistics, whole: bool, out: &mut 
     let mut print = |name: &str, rows: &[(&str, Count)], most: usize| -> io::Result<()> {
         let mut table = Table::new([name, "files", "bytes", "folders", "links"]);
         for (name, count) in rows.iter().take(most) {
-            let Count { files, directories, symlinks, .. } = count;
-            let row = [files.to_string(), bytes(count.bytes), directories.to_string(), symlinks.to_string()];
+            let Count {
+                files,
+                directories,
+                symlinks,
+                ..
+            } = count;
+            let row = [
+                files.to_string(),
+                bytes(count.bytes),
+                directories.to_string(),
+                symlinks.to_string(),
+            ];
             table.row(std::iter::once(clean(name)).chain(row));
         }
         writeln!(out, "{table}")?;
@@ -227,7 +254,11 @@ fn show_statistics(args: &Args, statistics: &Statistics, whole: bool, out: &mut 
             _ => Ok(()),
         }
     };
-    let categories: Vec<_> = statistics.categories.iter().map(|(name, count)| (&**name, *count)).collect();
+    let categories: Vec<_> = statistics
+        .categories
+        .iter()
+        .map(|(name, count)| (&**name, *count))
+        .collect();
     print("category", &categories, usize::MAX)?;
     let most = if whole { usize::MAX } else { 25 };
     print("domain", &statistics.domains.largest(), most)?;
@@ -264,7 +295,12 @@ fn show_tree(args: &Args, tree: &Tree, out: &mut dyn Write) -> Result<(), Failur
             _ => format!("  {}", bytes(node.size())),
         };
         let mark = branch(node);
-        writeln!(out, "{mark}{}{}{inside}", clean(node.name()), if closed { "/…" } else { "" })?;
+        writeln!(
+            out,
+            "{mark}{}{}{inside}",
+            clean(node.name()),
+            if closed { "/…" } else { "" }
+        )?;
     }
     writeln!(out, "{} rows, {} folders without one", tree.rows(), tree.made_up())?;
     Ok(())
@@ -298,20 +334,34 @@ fn list(args: &Args, archive: &Archive, domain: &str, path: &str, out: &mut dyn 
         match &child.entry {
             _ if args.json => {
                 let entry = child.entry.as_ref().map(value_of);
-                writeln!(out, "{}", json!({"name": child.name, "files": files, "bytes": size, "entry": entry}))?;
+                writeln!(
+                    out,
+                    "{}",
+                    json!({"name": child.name, "files": files, "bytes": size, "entry": entry})
+                )?;
             }
             Some(entry) => {
                 let mode = mode_string(entry.kind, entry.mode);
                 let changed = entry.modified.and_then(|at| Timestamp::from_unix(at, 0));
                 let changed = changed.map_or_else(|| "-".to_owned(), |at| at.to_string());
-                writeln!(out, "{mode} {:>10} {files:>7} files  {changed:<20} {}", bytes(size), clean(&child.name))?;
+                writeln!(
+                    out,
+                    "{mode} {:>10} {files:>7} files  {changed:<20} {}",
+                    bytes(size),
+                    clean(&child.name)
+                )?;
                 if args.attributes {
                     attributes(entry, out)?;
                 }
             }
             None => {
                 let name = clean(&child.name);
-                writeln!(out, "d????????? {:>10} {files:>7} files  {:<20} {name}", bytes(size), "-")?;
+                writeln!(
+                    out,
+                    "d????????? {:>10} {files:>7} files  {:<20} {name}",
+                    bytes(size),
+                    "-"
+                )?;
             }
         }
     }
@@ -339,7 +389,13 @@ fn entries(args: &Args, archive: &Archive, selection: &Selection, out: &mut dyn 
         }
     }
     if !args.json {
-        writeln!(out, "{} entries, {} in {} files", count.rows(), bytes(count.bytes), count.files)?;
+        writeln!(
+            out,
+            "{} entries, {} in {} files",
+            count.rows(),
+            bytes(count.bytes),
+            count.files
+        )?;
     }
     if selected.skipped() > 0 {
         eprintln!("{} rows that may belong here make no sense", selected.skipped());
@@ -361,8 +417,10 @@ fn attributes(entry: &FileEntry, out: &mut dyn Write) -> Result<(), Failure> {
 
 fn value_of(entry: &FileEntry) -> serde_json::Value {
     let attributes = entry.attributes().unwrap_or_default();
-    let attributes: serde_json::Map<_, _> =
-        attributes.into_iter().map(|(name, value)| (name, shown_attribute(&value).into())).collect();
+    let attributes: serde_json::Map<_, _> = attributes
+        .into_iter()
+        .map(|(name, value)| (name, shown_attribute(&value).into()))
+        .collect();
     json!({
         "file_id": entry.file_id, "domain": &*entry.domain, "path": entry.path, "kind": entry.kind,
         "mode": mode_string(entry.kind, entry.mode), "size": entry.size, "modified": entry.modified,
@@ -373,7 +431,10 @@ fn value_of(entry: &FileEntry) -> serde_json::Value {
 }
 
 fn time(at: SystemTime) -> String {
-    let seconds = at.duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_secs()).ok());
+    let seconds = at
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_secs()).ok());
     let shown = seconds.and_then(|seconds| Timestamp::from_unix(seconds, 0));
     shown.map_or_else(|| "?".to_owned(), |at| at.to_string())
 }

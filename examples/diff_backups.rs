@@ -55,7 +55,12 @@ fn compare(args: &Args) -> Result<(), Failure> {
     let done = compared(args, out);
     match done.and_then(|()| Ok(out.flush()?)) {
         // Whoever reads has seen enough.
-        Err(e) if e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) => Ok(()),
+        Err(e)
+            if e.downcast_ref::<io::Error>()
+                .is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) =>
+        {
+            Ok(())
+        }
         done => done,
     }
 }
@@ -74,7 +79,9 @@ fn compared(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let summary = diff::compare(&older, &newer, &options(args)?, &mut progress, &mut |change| {
         let written = match (args.summary, args.json) {
             (true, _) => Ok(()),
-            (false, true) => serde_json::to_string(&change).map_err(io::Error::from).and_then(|line| writeln!(out, "{line}")),
+            (false, true) => serde_json::to_string(&change)
+                .map_err(io::Error::from)
+                .and_then(|line| writeln!(out, "{line}")),
             (false, false) => show(&change, out),
         };
         match written {
@@ -133,7 +140,12 @@ fn show(change: &Change, out: &mut dyn Write) -> io::Result<()> {
     };
     let how: Vec<_> = change.how.iter().map(|how| format!("{how:?}").to_lowercase()).collect();
     let domain = tree::shown_name(&change.domain);
-    write!(out, "{mark} {sizes:>22}  {domain}/{}  {}", tree::shown_name(&change.path), how.join(", "))?;
+    write!(
+        out,
+        "{mark} {sizes:>22}  {domain}/{}  {}",
+        tree::shown_name(&change.path),
+        how.join(", ")
+    )?;
     match &change.contents {
         Some(ContentsVerdict::Same) => write!(out, " (contents are the same)")?,
         Some(ContentsVerdict::Unreadable { older, newer }) => {
@@ -149,7 +161,11 @@ fn show_summary(summary: &Summary, older: &Archive, newer: &Archive, out: &mut d
     let row = |table: &mut Table, name: &str, tally: &Tally| {
         let counts = [tally.added, tally.removed, tally.changed, tally.rewrapped, tally.same].map(|n| n.to_string());
         let moved = format!("+{} -{}", bytes(tally.bytes_added), bytes(tally.bytes_removed));
-        table.row(std::iter::once(tree::shown_name(name).into_owned()).chain(counts).chain([moved]));
+        table.row(
+            std::iter::once(tree::shown_name(name).into_owned())
+                .chain(counts)
+                .chain([moved]),
+        );
     };
     let columns = |name: &'static str| Table::new([name, "added", "removed", "changed", "other key", "same", "bytes"]);
     let mut tables = [columns("category"), columns("domain"), columns("app")];
@@ -169,11 +185,22 @@ fn show_summary(summary: &Summary, older: &Archive, newer: &Archive, out: &mut d
     }
     write!(out, "{all}")?;
     if summary.total.unreadable > 0 {
-        writeln!(out, "{} files could not be read and are not known to be the same", summary.total.unreadable)?;
+        writeln!(
+            out,
+            "{} files could not be read and are not known to be the same",
+            summary.total.unreadable
+        )?;
     }
-    for (which, skipped, archive) in [("older", summary.skipped_older, older), ("newer", summary.skipped_newer, newer)] {
+    for (which, skipped, archive) in [
+        ("older", summary.skipped_older, older),
+        ("newer", summary.skipped_newer, newer),
+    ] {
         if skipped > 0 {
-            writeln!(out, "{skipped} rows of the {which} index make no sense: {}", archive.folder().display())?;
+            writeln!(
+                out,
+                "{skipped} rows of the {which} index make no sense: {}",
+                archive.folder().display()
+            )?;
         }
     }
     Ok(())

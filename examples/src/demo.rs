@@ -37,21 +37,56 @@ pub fn backup(folder: &Path, generation: u32) -> Result<PathBuf, Failure> {
     let messages = Details::default().modified(now);
     file("HomeDomain", "Library/SMS/sms.db", 40_960 + grown, &messages)?;
     file("HomeDomain", "Library/AddressBook/AddressBook.sqlitedb", 32_768, &old())?;
-    file("HomeDomain", "Library/CallHistoryDB/CallHistory.storedata", 20_480 + grown, &messages)?;
+    file(
+        "HomeDomain",
+        "Library/CallHistoryDB/CallHistory.storedata",
+        20_480 + grown,
+        &messages,
+    )?;
     file("HomeDomain", "Library/Safari/Bookmarks.db", 16_384, &old())?;
-    file("HomeDomain", "Library/Preferences/com.apple.springboard.plist", 900, &old())?;
-    file("MediaDomain", "Library/SMS/Attachments/3f/15/ABC/picture.heic", 60_000, &old())?;
+    file(
+        "HomeDomain",
+        "Library/Preferences/com.apple.springboard.plist",
+        900,
+        &old(),
+    )?;
+    file(
+        "MediaDomain",
+        "Library/SMS/Attachments/3f/15/ABC/picture.heic",
+        60_000,
+        &old(),
+    )?;
     for number in 1..=20 + generation * 5 {
         let picture = format!("Media/DCIM/100APPLE/IMG_{number:04}.HEIC");
         let details = old().attribute("com.apple.assetsd.originalFilename", format!("IMG_{number:04}.HEIC"));
-        file("CameraRollDomain", &picture, 90_000 + 1000 * usize::try_from(number)?, &details)?;
+        file(
+            "CameraRollDomain",
+            &picture,
+            90_000 + 1000 * usize::try_from(number)?,
+            &details,
+        )?;
     }
     if generation == 0 {
         file("AppDomain-com.example.notes", "Documents/to do.txt", 120, &old())?;
     }
     file("AppDomain-com.example.notes", "Documents/diary.txt", 2_000, &messages)?;
-    file("AppDomainGroup-group.com.example.notes.shared", "store.sqlite", 24_576, &old())?;
-    file("AppDomainPlugin-com.example.notes.widget", "Library/Preferences/widget.plist", 300, &old())?;
-    builder.symlink("AppDomain-com.example.notes", "Library/latest", "/var/mobile/Documents/diary.txt", &old())?;
+    file(
+        "AppDomainGroup-group.com.example.notes.shared",
+        "store.sqlite",
+        24_576,
+        &old(),
+    )?;
+    file(
+        "AppDomainPlugin-com.example.notes.widget",
+        "Library/Preferences/widget.plist",
+        300,
+        &old(),
+    )?;
+    builder.symlink(
+        "AppDomain-com.example.notes",
+        "Library/latest",
+        "/var/mobile/Documents/diary.txt",
+        &old(),
+    )?;
     Ok(builder.finish()?.folder)
 }

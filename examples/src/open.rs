@@ -12,7 +12,10 @@ use crate::{Failure, password};
 pub fn archive(folder: &Path) -> Result<Archive, Failure> {
     let mut archive = match Archive::open(folder) {
         Err(ArchiveError::AlreadyDecrypted) => {
-            eprintln!("{} was decrypted by another program; files are read as they are", folder.display());
+            eprintln!(
+                "{} was decrypted by another program; files are read as they are",
+                folder.display()
+            );
             OpenOptions::default().already_decrypted(true).open(folder)?
         }
         opened => opened?,
