@@ -27,6 +27,7 @@ pub mod keychain;
 pub mod lockdown;
 pub mod mux;
 pub mod script;
+pub mod select;
 pub mod usbmux;
 pub mod wire;
 
@@ -69,5 +70,6 @@ targets! {
     archive::mbfile,
     archive::backup_plists,
     archive::padding_reader,
+    select::glob,
     keychain::keychain_item,
 }
