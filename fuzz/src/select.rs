@@ -32,7 +32,9 @@ pub fn glob(data: &[u8]) {
 /// Whether a pattern, given as pieces that follow one another, fits all of a text; `None` when it takes too long.
 fn fits(pieces: &[&[char]], text: &[char], steps: &mut u32) -> Option<bool> {
     *steps = steps.checked_sub(1)?;
-    let Some((piece, after)) = pieces.split_first() else { return Some(text.is_empty()) };
+    let Some((piece, after)) = pieces.split_first() else {
+        return Some(text.is_empty());
+    };
     let with = |rest: &[char], text: &[char], steps: &mut u32| {
         let pieces: Vec<&[char]> = std::iter::once(rest).chain(after.iter().copied()).collect();
         fits(&pieces, text, steps)
