@@ -26,6 +26,7 @@ pub mod devicelink;
 pub mod keychain;
 pub mod lockdown;
 pub mod mux;
+pub mod records;
 pub mod script;
 pub mod select;
 pub mod usbmux;
@@ -72,4 +73,5 @@ targets! {
     archive::padding_reader,
     select::glob,
     keychain::keychain_item,
+    records::note_body,
 }
