@@ -26,6 +26,7 @@ pub mod devicelink;
 pub mod keychain;
 pub mod lockdown;
 pub mod mux;
+pub mod people;
 pub mod records;
 pub mod script;
 pub mod select;
@@ -73,5 +74,7 @@ targets! {
     archive::padding_reader,
     select::glob,
     keychain::keychain_item,
+    people::typedstream,
+    people::records_database,
     records::note_body,
 }
