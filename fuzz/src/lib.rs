@@ -26,7 +26,10 @@ pub mod devicelink;
 pub mod keychain;
 pub mod lockdown;
 pub mod mux;
+pub mod people;
+pub mod records;
 pub mod script;
+pub mod select;
 pub mod usbmux;
 pub mod wire;
 
@@ -69,5 +72,9 @@ targets! {
     archive::mbfile,
     archive::backup_plists,
     archive::padding_reader,
+    select::glob,
     keychain::keychain_item,
+    people::typedstream,
+    people::records_database,
+    records::note_body,
 }
