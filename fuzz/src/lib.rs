@@ -30,6 +30,7 @@ pub mod mux;
 pub mod people;
 pub mod records;
 pub mod script;
+pub mod select;
 pub mod usbmux;
 pub mod wire;
 
@@ -72,6 +73,7 @@ targets! {
     archive::mbfile,
     archive::backup_plists,
     archive::padding_reader,
+    select::glob,
     keychain::keychain_item,
     database::sqlite_pages,
     database::sqlite_wal,
