@@ -26,6 +26,7 @@ pub mod devicelink;
 pub mod keychain;
 pub mod lockdown;
 pub mod mux;
+pub mod names;
 pub mod script;
 pub mod usbmux;
 pub mod wire;
@@ -69,5 +70,6 @@ targets! {
     archive::mbfile,
     archive::backup_plists,
     archive::padding_reader,
+    names::export_names,
     keychain::keychain_item,
 }

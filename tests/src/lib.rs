@@ -22,6 +22,8 @@ mod guide {
     mod restore {}
     #[doc = include_str!("../../docs/guide/read-a-backup.md")]
     mod read_a_backup {}
+    #[doc = include_str!("../../docs/guide/extract.md")]
+    mod extract {}
     #[doc = include_str!("../../docs/guide/files.md")]
     mod files {}
     #[doc = include_str!("../../docs/guide/virtual-phone.md")]
