@@ -116,14 +116,7 @@ impl Database {
 
     /// Makes SQLite distrust the file, and checks that `Files` is what it should be.
     fn checked(connection: Connection, private: Option<TempDir>) -> Result<Self, ArchiveError> {
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
-        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
-        connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-        connection.pragma_update(None, "cell_size_check", true)?;
-        connection.pragma_update(None, "temp_store", "memory")?;
+        distrust(&connection)?;
         check_schema(&connection)?;
         // An unlinked file stays readable through the connection, and goes with the process however it ends.
         let private = if cfg!(unix) { None } else { private };
@@ -132,6 +125,20 @@ impl Database {
             _private: private,
             counts: OnceLock::new(),
         })
+    }
+
+    /// Writes everything in the database into a new one: all tables, no free pages, nothing of a write-ahead log left.
+    pub(crate) fn copy_to(&self, path: &Path) -> Result<(), ArchiveError> {
+        let name = path
+            .to_str()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
+        let connection = self.connection();
+        // The new database is attached while it is written.
+        connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 1)?;
+        let outcome = connection.execute("VACUUM INTO ?1", params![name]);
+        connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+        outcome?;
+        Ok(())
     }
 
     pub(crate) fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -216,6 +223,18 @@ impl Database {
         let record = query.query_row([id.to_string()], |row| Ok(bytes_of(row, 0)?.map(<[u8]>::to_vec)));
         Ok(record.optional()?.flatten())
     }
+}
+
+/// Makes SQLite distrust a file: no triggers, no views, no functions in its schema, bounded values.
+pub(crate) fn distrust(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "temp_store", "memory")
 }
 
 fn one(
@@ -343,7 +362,12 @@ fn companion(path: &Path, end: &str) -> Option<PathBuf> {
 
 /// A folder for this user only.
 pub(crate) fn private_folder(temp: &Path) -> io::Result<TempDir> {
-    tempfile::Builder::new().prefix("cabled-").tempdir_in(temp)
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("cabled-");
+    // Otherwise it would be open to whomever the umask lets in.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    builder.tempdir_in(temp)
 }
 
 /// Creates a file for this user only.

@@ -237,6 +237,31 @@ impl FileEntry {
         }
     }
 
+    /// A file of which nothing but its name is known; its size is that of its payload.
+    pub(crate) fn bare(file_id: FileId, domain: &str, path: &str, size: u64) -> Self {
+        Self {
+            file_id,
+            domain: domain.into(),
+            path: path.into(),
+            kind: Kind::File,
+            mode: 0o100_644,
+            size,
+            modified: None,
+            status_changed: None,
+            created: None,
+            user_id: 0,
+            group_id: 0,
+            inode: 0,
+            protection_class: 0,
+            flags: 0,
+            link_target: None,
+            digest: None,
+            encryption_key: None,
+            attributes: Attributes::None,
+            notes: Vec::new(),
+        }
+    }
+
     /// An entry from a record of `Manifest.mbdb`.
     pub(crate) fn from_mbdb(record: MbdbRecord) -> Result<Self, SkipReason> {
         let text = |bytes, column| String::from_utf8(bytes).map_err(|_| SkipReason::Text { column });

@@ -30,10 +30,15 @@ impl FileId {
     /// The id of `path` in `domain`. An empty path is the domain's own root record.
     #[must_use]
     pub fn of(domain: &str, path: &str) -> Self {
+        Self::of_bytes(domain.as_bytes(), path.as_bytes())
+    }
+
+    /// As [`of`](FileId::of), for names that are no text.
+    pub(crate) fn of_bytes(domain: &[u8], path: &[u8]) -> Self {
         let mut hash = Sha1::new();
-        hash.update(domain.as_bytes());
+        hash.update(domain);
         hash.update(b"-");
-        hash.update(path.as_bytes());
+        hash.update(path);
         Self(hash.finalize().into())
     }
 

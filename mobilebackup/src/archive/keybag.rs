@@ -224,6 +224,11 @@ impl Keybag {
         out
     }
 
+    /// Every tag and its value, in the bag's order.
+    pub(crate) fn tags(&self) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
+        self.items.iter().map(|item| (&item.tag, &*item.value))
+    }
+
     /// `VERS`: 3 around iOS 9, 5 in recent bags.
     #[must_use]
     pub const fn version(&self) -> Option<u32> {
@@ -421,6 +426,22 @@ impl ClassKeys {
             .iter()
             .find(|key| key.class == class && key.device_bound)
             .map(|found| &found.key)
+    }
+
+    /// What the password's key unwrapped for a class, as `CLAS` names it: the class key, or one that is still wrapped
+    /// by the device's own.
+    pub(crate) fn password_key(&self, class: u32) -> Option<&Key> {
+        let class = class & Self::CLASS_BITS;
+        self.opened
+            .iter()
+            .find(|key| key.class == class)
+            .map(|found| &found.key)
+    }
+
+    /// A file's key, wrapped by the key of a class; `None` if there is no usable key of that class.
+    pub(crate) fn wrap(&self, key: &Key, class: u32) -> Option<WrappedKey> {
+        let by = self.find(class)?;
+        Some(WrappedKey::wrapping(key, class, &by.unwrapper))
     }
 
     /// Classes whose key did not open though others did: the keybag is damaged there.

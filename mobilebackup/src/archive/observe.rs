@@ -21,6 +21,8 @@ pub enum Phase {
     ReadingPayloads,
     /// Looking for payloads that no row names; counted in folders.
     SearchingOrphans,
+    /// Writing the payloads of a new backup; counted in rows of its index.
+    WritingPayloads,
     /// Summing up the files of a backup's folder; counted in files.
     MeasuringFolder,
     /// Comparing two backups; counted in rows of both indexes.

@@ -114,6 +114,56 @@ impl Archive {
         Ok(archive)
     }
 
+    /// Opens what there is beside the index, for [`salvage`](super::salvage): any plist may be missing or damaged.
+    pub(crate) fn open_without_index(folder: &Path, options: OpenOptions) -> Result<Self, ArchiveError> {
+        let mut notes = Vec::new();
+        let manifest = layout::read_plist(folder, "Manifest.plist")?.and_then(|bytes| Manifest::parse(&bytes).ok());
+        let is_encrypted = manifest.as_ref().and_then(|manifest| manifest.is_encrypted().ok());
+        if manifest.is_none() {
+            notes.push(OpenNote::NoManifest);
+        }
+        let manifest = manifest.unwrap_or_default();
+        let keybag = manifest
+            .backup_keybag()
+            .ok()
+            .flatten()
+            .and_then(|stored| Keybag::parse(stored).ok());
+        let info = layout::descriptive(folder, "Info.plist", Info::parse, &mut notes)?;
+        let status = layout::descriptive(folder, "Status.plist", Status::parse, &mut notes)?;
+        layout::note_state(folder, status.as_ref(), &mut notes)?;
+        let flat = !folder.join("Manifest.db").exists() && folder.join("Manifest.mbdb").exists();
+        let protection = match is_encrypted {
+            Some(true) if options.already_decrypted => Protection::AlreadyDecrypted,
+            Some(true) => Protection::Encrypted,
+            _ => Protection::Plain,
+        };
+        Ok(Self {
+            folder: folder.to_owned(),
+            layout: if flat { Layout::Flat } else { Layout::Current },
+            protection,
+            manifest,
+            info,
+            status,
+            notes,
+            keybag,
+            keys: None,
+            index: None,
+            metadata_lock: None,
+            options,
+        })
+    }
+
+    /// Opens the class keys and nothing else. Returns the derived key.
+    pub(crate) fn unlock_keys(&mut self, key: &Key) -> Result<(), ArchiveError> {
+        let keybag = self.keybag.as_ref().ok_or(ArchiveError::NoKeybag)?;
+        self.keys = Some(keybag.unwrap(key)?);
+        Ok(())
+    }
+
+    pub(crate) const fn options(&self) -> &OpenOptions {
+        &self.options
+    }
+
     /// Opens the index if it needs no key.
     fn open_readable_index(&mut self, found: &FoundIndex) -> Result<(), ArchiveError> {
         self.index = match found.layout {
@@ -207,6 +257,16 @@ impl Archive {
     ) -> Result<(), ArchiveError> {
         let keybag = self.keybag.as_ref().ok_or(ArchiveError::NoKeybag)?;
         let keys = keybag.unwrap(key)?;
+        self.open_with_class_keys(keys, new_column_key, observer)
+    }
+
+    /// Unlocks a backup with class keys that another keybag gave: those of the backup that it was made from.
+    pub(crate) fn open_with_class_keys(
+        &mut self,
+        keys: ClassKeys,
+        new_column_key: Option<ColumnKey>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), ArchiveError> {
         match &mut self.index {
             Some(Index::Database { column_key, .. }) => *column_key = new_column_key,
             Some(Index::Flat(_)) => {}
@@ -225,6 +285,10 @@ impl Archive {
         self.metadata_lock = None;
         self.keys = Some(keys);
         Ok(())
+    }
+
+    pub(crate) const fn round_limits(&self) -> super::keybag::RoundLimits {
+        self.options.round_limits
     }
 
     pub(crate) fn temp_dir(&self) -> PathBuf {
@@ -482,7 +546,7 @@ impl Archive {
         }
     }
 
-    fn is_without_manifest(&self) -> bool {
+    pub(crate) fn is_without_manifest(&self) -> bool {
         self.notes.contains(&OpenNote::NoManifest)
     }
 

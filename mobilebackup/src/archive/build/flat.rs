@@ -3,8 +3,9 @@
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use rusqlite::Connection;
+
 use super::BuildError;
-use super::index::IndexWriter;
 use super::staging::create_new;
 use crate::archive::file_id::FileId;
 use crate::archive::mbdb::{MbdbReader, MbdbRecord};
@@ -72,18 +73,32 @@ struct Place {
     mode: [u8; 2],
 }
 
-/// Writes the rows that wait in `index` as `Manifest.mbdb`, and as `Manifest.mbdx` if that is asked for.
-pub(crate) fn write(index: &IndexWriter, folder: &Path, with_older: bool) -> Result<(), BuildError> {
+/// In which order the rows of a flat index are written; readers must not care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    ByName,
+    AsAdded,
+}
+
+/// Writes the rows that wait in a table as `Manifest.mbdb`, and as `Manifest.mbdx` if that is asked for.
+pub(crate) fn write(rows: &Connection, order: Order, folder: &Path, with_older: bool) -> Result<(), BuildError> {
     let mut out = BufWriter::with_capacity(256 << 10, create_new(&folder.join("Manifest.mbdb"))?);
     out.write_all(&MbdbReader::<&[u8]>::MAGIC)?;
     let (mut places, mut offset) = (Vec::new(), 0_u64);
-    index.for_each_sorted(|id, mode, record| {
-        if with_older {
-            places.push(place(id, offset, mode)?);
+    let mut query = rows.prepare(match order {
+        Order::ByName => "SELECT fileID, file FROM Files ORDER BY domain, relativePath",
+        Order::AsAdded => "SELECT fileID, file FROM Files ORDER BY _rowid_",
+    })?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        let id = row.get_ref(0)?.as_bytes().ok().and_then(FileId::from_hex);
+        let record = row.get_ref(1)?.as_blob().unwrap_or_default();
+        if let Some(id) = id.filter(|_| with_older) {
+            places.push(place(id, offset, record)?);
         }
         offset = offset.saturating_add(record.len() as u64);
-        Ok(out.write_all(record)?)
-    })?;
+        out.write_all(record)?;
+    }
     out.into_inner().map_err(io::IntoInnerError::into_error)?;
     if with_older {
         // Apple's is in the order of a hash table; that of the ids is as good and always the same.
@@ -93,7 +108,7 @@ pub(crate) fn write(index: &IndexWriter, folder: &Path, with_older: bool) -> Res
     Ok(())
 }
 
-fn place(id: FileId, offset: u64, mode: u16) -> Result<Place, BuildError> {
+fn place(id: FileId, offset: u64, record: &[u8]) -> Result<Place, BuildError> {
     let wrong = BuildError::TooLong {
         field: "Manifest.mbdb",
         len: usize::try_from(offset).unwrap_or(usize::MAX),
@@ -102,8 +117,15 @@ fn place(id: FileId, offset: u64, mode: u16) -> Result<Place, BuildError> {
     Ok(Place {
         id,
         offset: u32::try_from(offset).map_err(|_| wrong)?,
-        mode: mode.to_be_bytes(),
+        mode: read(record).map_or(0, |record| record.mode).to_be_bytes(),
     })
+}
+
+/// A record of `Manifest.mbdb` on its own.
+pub(crate) fn read(record: &[u8]) -> Option<MbdbRecord> {
+    let whole = [&MbdbReader::<&[u8]>::MAGIC[..], record].concat();
+    let mut reader = MbdbReader::new(whole.as_slice()).ok()?;
+    Some(reader.next_record().ok()??.1)
 }
 
 fn write_older(path: &Path, places: &[Place]) -> Result<(), BuildError> {

@@ -1,15 +1,17 @@
 //! Writing `Manifest.db`, and the same table as the place where the rows of a flat index wait.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, params};
 use tempfile::TempDir;
 
 use super::BuildError;
 use super::payload::{self, StoreError};
 use super::staging::{Staging, create_new};
+use crate::archive::database::create_private;
 use crate::archive::file_id::FileId;
 use crate::archive::wrap::Key;
 
@@ -28,7 +30,7 @@ pub(crate) struct NewRow<'a> {
     pub(crate) id: FileId,
     pub(crate) domain: &'a str,
     pub(crate) path: &'a str,
-    /// In a flat index, where there is no such column, the mode.
+    /// 0 in a flat index, which has no such column.
     pub(crate) flags: i64,
     pub(crate) record: &'a [u8],
 }
@@ -48,8 +50,17 @@ impl IndexWriter {
         let private = if in_place { None } else { Some(staging.private()?) };
         let folder = private.as_ref().map_or(staging.path(), TempDir::path);
         let path = folder.join("Manifest.db");
-        drop(create_private(&path)?);
-        let writer = Self::open(&path, private)?;
+        Self::begin(&path, private)
+    }
+
+    /// A table at this place, to be copied from later.
+    pub(crate) fn create_at(path: &Path) -> Result<Self, BuildError> {
+        Self::begin(path, None)
+    }
+
+    fn begin(path: &Path, private: Option<TempDir>) -> Result<Self, BuildError> {
+        drop(create_private(path)?);
+        let writer = Self::open(path, private)?;
         writer
             .connection
             .execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA user_version = 2;")?;
@@ -95,22 +106,27 @@ impl IndexWriter {
         Ok(rows > 0)
     }
 
-    /// Every row of a flat index, id, mode and record, sorted by domain and path.
-    pub(crate) fn for_each_sorted(
+    /// Adds a row whose names need not be text.
+    pub(crate) fn insert_raw(
         &self,
-        mut visit: impl FnMut(FileId, u16, &[u8]) -> Result<(), BuildError>,
-    ) -> Result<(), BuildError> {
-        let sorted = "SELECT fileID, flags, file FROM Files ORDER BY domain, relativePath";
-        let mut query = self.connection.prepare(sorted)?;
-        let mut rows = query.query([])?;
-        while let Some(row) = rows.next()? {
-            let id = row.get_ref(0)?.as_bytes().ok().and_then(FileId::from_hex);
-            let (mode, record) = (row.get(1)?, row.get_ref(2)?.as_blob().unwrap_or_default());
-            if let Some(id) = id {
-                visit(id, mode, record)?;
-            }
-        }
-        Ok(())
+        id: &FileId,
+        domain: &[u8],
+        path: &[u8],
+        record: &[u8],
+    ) -> Result<bool, BuildError> {
+        let sql = "INSERT OR IGNORE INTO Files VALUES (?1, ?2, ?3, 0, ?4)";
+        let mut query = self.connection.prepare_cached(sql)?;
+        let rows = query.execute(params![
+            id.to_string(),
+            text_or_blob(domain),
+            text_or_blob(path),
+            record
+        ])?;
+        Ok(rows > 0)
+    }
+
+    pub(crate) const fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Ends the writing: indexes, and the header of a database in WAL mode, as iOS leaves it.
@@ -118,16 +134,15 @@ impl IndexWriter {
         self.connection.execute_batch(INDEXES)?;
         self.connection.execute_batch("COMMIT")?;
         self.connection.close().map_err(|(_, error)| error)?;
-        let mut file = self.file;
-        // Format versions for writing and reading; 2 is WAL.
-        file.seek(SeekFrom::Start(18))?;
-        file.write_all(&[2, 2])?;
-        file.seek(SeekFrom::Start(0))?;
-        Ok(ClosedIndex {
-            file,
-            _private: self._private,
-        })
+        ClosedIndex::new(self.file, self._private)
     }
+}
+
+fn text_or_blob(bytes: &[u8]) -> ToSqlOutput<'_> {
+    ToSqlOutput::Borrowed(match str::from_utf8(bytes) {
+        Ok(_) => ValueRef::Text(bytes),
+        Err(_) => ValueRef::Blob(bytes),
+    })
 }
 
 /// A finished database.
@@ -138,6 +153,22 @@ pub(crate) struct ClosedIndex {
 }
 
 impl ClosedIndex {
+    /// A finished database at this place.
+    pub(crate) fn open(path: &Path) -> Result<Self, BuildError> {
+        Self::new(File::options().read(true).write(true).open(path)?, None)
+    }
+
+    fn new(mut file: File, private: Option<TempDir>) -> Result<Self, BuildError> {
+        // Format versions for writing and reading; 2 is WAL.
+        file.seek(SeekFrom::Start(18))?;
+        file.write_all(&[2, 2])?;
+        file.seek(SeekFrom::Start(0))?;
+        Ok(Self {
+            file,
+            _private: private,
+        })
+    }
+
     /// Encrypts the database into `to`, padded as Apple does.
     pub(crate) fn encrypt(
         mut self,
@@ -153,13 +184,4 @@ impl ClosedIndex {
             Err(StoreError::Stopped) => Err(BuildError::Cancelled),
         }
     }
-}
-
-/// Creates a file for this user only.
-fn create_private(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }

@@ -49,12 +49,11 @@ impl BagKind {
         self.encrypted && matches!(self.layout, Layout::Current)
     }
 
-    /// As met in bags of each sort.
+    /// As met in bags of either time.
     const fn version(self) -> u32 {
-        match (self.layout, self.encrypted) {
-            (Layout::Flat, _) => 3,
-            (Layout::Current, false) => 4,
-            (Layout::Current, true) => 5,
+        match self.layout {
+            Layout::Flat => 3,
+            Layout::Current => 5,
         }
     }
 
@@ -147,13 +146,13 @@ impl NewKeybag {
     }
 }
 
-fn put(out: &mut Vec<u8>, tag: &[u8; 4], value: &[u8]) {
+pub(crate) fn put(out: &mut Vec<u8>, tag: &[u8; 4], value: &[u8]) {
     out.extend_from_slice(tag);
     out.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_be_bytes());
     out.extend_from_slice(value);
 }
 
-fn put_number(out: &mut Vec<u8>, tag: &[u8; 4], value: u32) {
+pub(crate) fn put_number(out: &mut Vec<u8>, tag: &[u8; 4], value: u32) {
     put(out, tag, &value.to_be_bytes());
 }
 

@@ -337,7 +337,12 @@ impl Builder {
         built.key = keybag.derive(password.as_bytes(), observer)?;
         let mut index_key = None;
         match (options.layout, &options.password) {
-            (Layout::Flat, _) => flat::write(&index, staging.path(), options.older_index)?,
+            (Layout::Flat, _) => flat::write(
+                index.connection(),
+                flat::Order::ByName,
+                staging.path(),
+                options.older_index,
+            )?,
             (Layout::Current, None) => drop(index.close()?),
             (Layout::Current, Some(_)) => {
                 let key = secrets.key()?;

@@ -45,6 +45,16 @@ pub(crate) fn wants_digest(mode: DigestMode, domain: &str) -> bool {
     }
 }
 
+/// Extended attributes as a record holds them: a property list of its own.
+pub(crate) fn encode_attributes(details: &Details) -> Option<Vec<u8>> {
+    if details.attributes.is_empty() {
+        return None;
+    }
+    let pairs = details.attributes.iter();
+    let pairs = pairs.map(|(name, value)| (name.clone(), Value::Data(value.clone())));
+    Some(plist::to_binary(&Value::Dictionary(pairs.collect::<Dictionary>())))
+}
+
 /// Whole seconds since 1970, 0 before.
 pub(crate) fn unix_seconds(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -135,15 +145,7 @@ impl<'a> NewEntry<'a> {
 
     fn encode_current(&self) -> Vec<u8> {
         let key = self.key.map(|key| key.encode());
-        let attributes = match &self.details.attributes {
-            none if none.is_empty() => None,
-            some => {
-                let pairs = some
-                    .iter()
-                    .map(|(name, value)| (name.clone(), Value::Data(value.clone())));
-                Some(plist::to_binary(&Value::Dictionary(pairs.collect::<Dictionary>())))
-            }
-        };
+        let attributes = encode_attributes(self.details);
         let record = MbFile {
             relative_path: self.path.into(),
             size: self.size,
@@ -197,7 +199,7 @@ impl<'a> NewEntry<'a> {
 
     pub(crate) fn row<'r>(&'r self, layout: Layout, record: &'r [u8]) -> NewRow<'r> {
         let flags = match (layout, self.kind) {
-            (Layout::Flat, _) => self.short_mode().into(),
+            (Layout::Flat, _) => 0,
             (Layout::Current, Kind::Directory) => 2,
             (Layout::Current, Kind::Symlink) => 4,
             (Layout::Current, Kind::File | Kind::Unknown) => 1,

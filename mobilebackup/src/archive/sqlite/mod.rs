@@ -384,4 +384,4 @@ pub(crate) fn copy_image<B: Read + Seek, O: Read + Seek>(
 
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "test code")]
-mod tests;
+pub(crate) mod tests;

@@ -291,5 +291,9 @@ fn take(found: Found, report: &mut Report, whole: &mut whole::Whole, observer: &
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "test code")]
+pub(crate) mod sweep_tests;
+
+#[cfg(test)]
 #[path = "../verify_tests.rs"]
 mod tests;
