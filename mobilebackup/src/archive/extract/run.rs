@@ -102,6 +102,10 @@ pub(super) struct Shared<'a> {
 }
 
 /// What a worker has to tell.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are lines; a box for each would only cost"
+)]
 pub(super) enum Event {
     Line(ManifestLine),
     /// The index cannot be read any further.

@@ -100,11 +100,11 @@ fn many(builder: &mut Builder) {
         put(
             builder,
             &format!("Library/{}/{n}.bin", n % 7),
-            &vec![n as u8; n as usize * 11],
+            &vec![n.to_le_bytes()[0]; n as usize * 11],
         );
     }
     for n in 0..3_u8 {
-        let contents: Vec<u8> = (0..3_000_000_u32).map(|i| (i >> 7) as u8 ^ n).collect();
+        let contents: Vec<u8> = (0..3_000_000_u32).map(|i| (i >> 7).to_le_bytes()[0] ^ n).collect();
         put(builder, &format!("Media/large-{n}.mov"), &contents);
     }
 }
