@@ -27,6 +27,7 @@ pub mod keychain;
 pub mod lockdown;
 pub mod mux;
 pub mod names;
+pub mod records;
 pub mod script;
 pub mod usbmux;
 pub mod wire;
@@ -72,4 +73,5 @@ targets! {
     archive::padding_reader,
     names::export_names,
     keychain::keychain_item,
+    records::note_body,
 }

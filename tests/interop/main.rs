@@ -4,6 +4,7 @@
 mod backups;
 mod libimobiledevice;
 mod pymobiledevice3;
+mod readers;
 
 use cabled_tests::{Outcome, program};
 use libtest_mimic::{Arguments, Trial};
@@ -13,6 +14,7 @@ fn main() {
     let mut trials = libimobiledevice::trials();
     trials.extend(pymobiledevice3::trials());
     trials.extend(backups::trials());
+    trials.extend(readers::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }
 

@@ -24,6 +24,8 @@ mod guide {
     mod read_a_backup {}
     #[doc = include_str!("../../docs/guide/extract.md")]
     mod extract {}
+    #[doc = include_str!("../../docs/guide/change-a-backup.md")]
+    mod change_a_backup {}
     #[doc = include_str!("../../docs/guide/files.md")]
     mod files {}
     #[doc = include_str!("../../docs/guide/virtual-phone.md")]

@@ -50,6 +50,7 @@ pub(crate) mod rows;
 pub(crate) mod secrets;
 pub(crate) mod staging;
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "test code")]
 mod tests;
 
 use std::fmt;

@@ -89,7 +89,7 @@ fn everything_that_was_put_in_comes_out_of_every_layout() {
 
         let archive = open(&folder);
         assert_eq!(archive.layout(), layout);
-        assert_eq!(archive.is_incomplete(), false);
+        assert!(!archive.is_incomplete());
         assert_spotless(&archive);
         let file = archive.entry_at("HomeDomain", "a/b/c.bin").unwrap().unwrap();
         assert_eq!(contents(&archive, &file), [7; 1000]);

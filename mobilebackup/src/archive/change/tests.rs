@@ -75,8 +75,11 @@ fn contents(archive: &Archive, entry: &FileEntry) -> Vec<u8> {
     out
 }
 
+/// Entries and contents by domain and path.
+type Everything = BTreeMap<(String, String), (FileEntry, Option<Vec<u8>>)>;
+
 /// Everything that a reader sees, but for keys and digests.
-fn everything(archive: &Archive) -> BTreeMap<(String, String), (FileEntry, Option<Vec<u8>>)> {
+fn everything(archive: &Archive) -> Everything {
     let entries = archive.entries().unwrap().map(Result::unwrap);
     let seen = entries.map(|mut entry| {
         let content = (entry.kind == Kind::File).then(|| contents(archive, &entry));
@@ -410,7 +413,7 @@ fn known_backups_with_odd_entries_survive_every_change() {
                 assert_eq!(everything_readable(&open(&new, "n")), expect, "{name}");
             }
         }
-        assert_eq!(fs::read_dir(root.path()).unwrap().filter(|e| hidden(e)).count(), 0);
+        assert_eq!(fs::read_dir(root.path()).unwrap().filter(hidden).count(), 0);
     }
 }
 

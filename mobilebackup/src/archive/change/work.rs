@@ -300,7 +300,7 @@ impl<'a> Work<'a> {
                 damage.insert(*name, count.saturating_sub(before));
             }
         }
-        if new.index_complete < old.index_complete {
+        if old.index_complete && !new.index_complete {
             damage.insert("index_damaged", 1);
         }
         if damage.is_empty() {

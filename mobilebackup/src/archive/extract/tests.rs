@@ -605,6 +605,34 @@ fn attributes_owners_and_what_cannot_be_read_are_in_the_manifest() {
 }
 
 #[test]
+fn a_run_that_is_refused_leaves_no_trace() {
+    let made = made(|builder| {
+        let huge = Details::default().recorded_size(1 << 60);
+        builder.file("HomeDomain", "a", &b"x"[..], &huge).unwrap();
+    });
+    fs::create_dir(made.target()).unwrap();
+    let refused = made.archive.extract(made.target(), &quick(), &mut Silent);
+    assert!(
+        matches!(refused, Err(ExtractError::NotEnoughSpace { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(fs::read_dir(made.target()).unwrap().count(), 0);
+    let options = quick().check_space(false);
+    made.archive.extract(made.target(), &options, &mut Silent).unwrap();
+    let resume = quick().resume(Resume::BySizeAndTime);
+    let refused = golden_backup("plain-v10").extract(made.target(), &resume, &mut Silent);
+    assert!(
+        matches!(refused, Err(ExtractError::OtherExtraction { .. })),
+        "{refused:?}"
+    );
+    assert!(
+        !made.target().join("%unfinished").exists(),
+        "what is there is still finished"
+    );
+    assert!(made.target().join("manifest.jsonl").exists());
+}
+
+#[test]
 fn a_locked_backup_is_refused_before_anything_is_made() {
     let archive = Archive::open(golden::folder().join("synthetic/enc-v10")).unwrap();
     let place = tempfile::tempdir().unwrap();

@@ -42,6 +42,10 @@ pub const EXPORTERS: &[Exporter] = &[
     super::messages::EXPORTER,
     super::contacts::EXPORTER,
     super::calls::EXPORTER,
+    super::notes::show::EXPORTER,
+    super::calendar::EXPORTER,
+    super::safari::EXPORTER,
+    super::photos::EXPORTER,
 ];
 
 /// How records are written.
@@ -58,11 +62,13 @@ pub enum Format {
     Vcard,
     /// Calendars as iCalendar: `ics`.
     Ics,
+    /// Notes as plain text: `text`.
+    Text,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::JsonLines, Self::Html, Self::Vcard, Self::Ics];
+    pub const ALL: &'static [Self] = &[Self::JsonLines, Self::Html, Self::Vcard, Self::Ics, Self::Text];
 
     /// Its name on the command line.
     #[must_use]
@@ -72,6 +78,7 @@ impl Format {
             Self::Html => "html",
             Self::Vcard => "vcard",
             Self::Ics => "ics",
+            Self::Text => "text",
         }
     }
 }
@@ -84,7 +91,7 @@ impl fmt::Display for Format {
 
 /// A name that is no [`Format`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is no format; there are jsonl, html, vcard and ics")]
+#[error("`{name}` is no format; there are jsonl, html, vcard, ics and text")]
 pub struct UnknownFormat {
     /// The name.
     pub name: String,
@@ -399,7 +406,7 @@ fn run(
 }
 
 /// An error with its causes, for a report.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -10,16 +10,21 @@
 //! note, never an error, and never silence.
 
 mod base64;
+pub mod calendar;
 pub mod calls;
 pub mod contacts;
 mod directory;
 mod error;
 pub mod export;
 pub mod html;
+pub mod icalendar;
 pub mod jsonl;
 pub mod messages;
 mod note;
+pub mod notes;
 pub mod output;
+pub mod photos;
+pub mod safari;
 pub mod schema;
 mod store;
 pub mod time;

@@ -1,0 +1,169 @@
+//! Calendars and reminders for people and for other programs.
+
+use super::{CalendarBook, Event, Task, When};
+use crate::archive::records::export::{Exporter, Format, Job};
+use crate::archive::records::html::{Cell, Page};
+use crate::archive::records::{RecordError, icalendar};
+
+/// How `calendar` is exported, reminders included.
+pub(in crate::archive::records) const EXPORTER: Exporter =
+    Exporter::new("calendar", &[Format::JsonLines, Format::Html, Format::Ics], export);
+
+fn export(job: &mut Job<'_>) -> Result<bool, RecordError> {
+    let mut books = CalendarBook::read_all(job.archive())?;
+    if books.is_empty() {
+        return Ok(false);
+    }
+    let all_failed = books.iter().all(|book| book.failure.is_some());
+    for book in &mut books {
+        job.source(book.source.clone());
+        job.notes(book.problems.clone());
+        if let (true, Some(failure)) = (all_failed, book.failure.take()) {
+            return Err(failure);
+        }
+    }
+    if let Some(mut lines) = job.json_lines("events")? {
+        books
+            .iter()
+            .flat_map(|book| &book.events)
+            .try_for_each(|event| lines.write(event))?;
+        let name = lines.finish()?.finish()?;
+        job.wrote(name);
+    }
+    if let Some(mut lines) = job.json_lines("reminders")? {
+        books
+            .iter()
+            .flat_map(|book| &book.tasks)
+            .try_for_each(|task| lines.write(task))?;
+        let name = lines.finish()?.finish()?;
+        job.wrote(name);
+    }
+    for book in &books {
+        if job.wants(Format::Ics) {
+            write_ics(job, book)?;
+        }
+        if job.wants(Format::Html) {
+            write_page(job, book)?;
+        }
+        let records = book.events.len().saturating_add(book.tasks.len());
+        job.count(records as u64)?;
+    }
+    Ok(true)
+}
+
+/// One file for each calendar or list, and one for what belongs to none.
+fn write_ics(job: &mut Job<'_>, book: &CalendarBook) -> Result<(), RecordError> {
+    for calendar in &book.calendars {
+        let title = calendar.title.as_deref().unwrap_or("calendar");
+        let file = job.output().file(title, "ics")?;
+        let name = icalendar::write(file, book, Some(calendar.id))?.finish()?;
+        job.wrote(name);
+    }
+    let known: std::collections::HashSet<i64> = book.calendars.iter().map(|calendar| calendar.id).collect();
+    let stray = |of: Option<i64>| of.is_none_or(|of| !known.contains(&of));
+    if book.events.iter().any(|event| stray(event.calendar)) || book.tasks.iter().any(|task| stray(task.list)) {
+        let file = job.output().file("others", "ics")?;
+        let name = icalendar::write_others(file, book)?.finish()?;
+        job.wrote(name);
+    }
+    Ok(())
+}
+
+fn write_page(job: &mut Job<'_>, book: &CalendarBook) -> Result<(), RecordError> {
+    let titles: std::collections::HashMap<i64, &str> = book
+        .calendars
+        .iter()
+        .filter_map(|calendar| Some((calendar.id, calendar.title.as_deref()?)))
+        .collect();
+    let title = |id: Option<i64>| id.and_then(|id| titles.get(&id).copied()).unwrap_or("");
+    let mut events: Vec<&Event> = book.events.iter().collect();
+    events.sort_by_key(|event| (event.start.as_ref().map(|start| start.at), event.id));
+    for chunk in events.chunks(job.page_records().max(1)) {
+        let mut page = Page::begin(job.output().file("events", "html")?, "Calendar")?;
+        page.paragraph(&format!(
+            "From {} {}. Times are UTC.",
+            book.source.domain, book.source.path
+        ))?;
+        page.table(&[
+            "Begins", "Ends", "Zone", "What", "Where", "Repeats", "Guests", "Calendar",
+        ])?;
+        for event in chunk {
+            let rules: Vec<String> = event
+                .recurrences
+                .iter()
+                .map(|rule| rule.rule(rule.until.map(|at| at.date()).as_deref()))
+                .collect();
+            let guests: Vec<&str> = event
+                .organizer
+                .iter()
+                .chain(&event.attendees)
+                .filter_map(|who| who.name.as_deref().or(who.email.as_deref()))
+                .collect();
+            let what: Vec<&str> = [
+                event.summary.as_deref(),
+                event.description.as_deref(),
+                event.url.as_deref(),
+            ]
+            .into_iter()
+            .flatten()
+            .collect();
+            page.row(&[
+                Cell::Text(&shown(event.start.as_ref(), event.all_day)),
+                Cell::Text(&shown(event.end.as_ref(), event.all_day)),
+                Cell::Text(zone(event.start.as_ref())),
+                Cell::Text(&what.join("\n")),
+                Cell::Text(&event.location.as_ref().map(super::Location::line).unwrap_or_default()),
+                Cell::Text(&rules.join("\n")),
+                Cell::Text(&guests.join("\n")),
+                Cell::Text(title(event.calendar)),
+            ])?;
+        }
+        let name = page.finish()?.finish()?;
+        job.wrote(name);
+    }
+    let tasks: Vec<&Task> = book.tasks.iter().collect();
+    for chunk in tasks.chunks(job.page_records().max(1)) {
+        let mut page = Page::begin(job.output().file("reminders", "html")?, "Reminders")?;
+        page.paragraph(&format!(
+            "From {} {}. Times are UTC.",
+            book.source.domain, book.source.path
+        ))?;
+        page.table(&["Due", "What", "Done", "List", ""])?;
+        for task in chunk {
+            let what: Vec<&str> = [task.summary.as_deref(), task.description.as_deref()]
+                .into_iter()
+                .flatten()
+                .collect();
+            let done = match (task.completed, task.completed_at) {
+                (true, Some(at)) => at.minute(),
+                (true, None) => "yes".to_owned(),
+                (false, _) => String::new(),
+            };
+            page.row(&[
+                Cell::Text(&shown(task.due.as_ref(), task.all_day)),
+                Cell::Text(&what.join("\n")),
+                Cell::Text(&done),
+                Cell::Text(title(task.list)),
+                Cell::Text(if task.deleted { "deleted" } else { "" }),
+            ])?;
+        }
+        let name = page.finish()?.finish()?;
+        job.wrote(name);
+    }
+    Ok(())
+}
+
+fn shown(when: Option<&When>, all_day: bool) -> String {
+    when.map_or_else(
+        String::new,
+        |when| if all_day { when.at.date() } else { when.at.minute() },
+    )
+}
+
+fn zone(when: Option<&When>) -> &str {
+    match when.map(|when| &when.zone) {
+        Some(super::TimeZoneName::Named(name)) => name,
+        Some(super::TimeZoneName::Floating) => "any",
+        _ => "",
+    }
+}

@@ -1,0 +1,558 @@
+//! `Calendar.sqlitedb`: iOS 6 and later with the table `CalendarItem`, older ones with `Event`.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use rusqlite::Connection;
+
+use super::{
+    Alarm, Calendar, CalendarBook, Event, EventStatus, Frequency, Location, Participant, Recurrence, Replaces, Task,
+    TimeZoneName, When,
+};
+use crate::archive::records::RecordError;
+use crate::archive::records::note::{Problem, RecordNote};
+use crate::archive::records::schema::{Fields, Schema};
+use crate::archive::records::time::Timestamp;
+
+/// What a row of `CalendarItem` is, by `entity_type`.
+const TASK: i64 = 3;
+
+/// What a row of `Participant` is, by `entity_type`.
+const ORGANIZER: i64 = 8;
+
+/// Longest relative alarm that is one, in seconds: stores fill the column with the largest number of 32 bits where an
+/// alarm has a date.
+const MAX_TRIGGER: i64 = 10 * 366 * 86_400;
+
+/// Reads a store.
+pub(super) fn read(db: &Connection, book: &mut CalendarBook) -> Result<(), RecordError> {
+    let schema = Schema::of(db)?;
+    let Some(items) = schema
+        .first_of(&["CalendarItem", "Event"])
+        .map(|table| table.name().to_owned())
+    else {
+        return Err(RecordError::Schema {
+            records: "events",
+            table: "CalendarItem",
+        });
+    };
+    calendars(db, &schema, book)?;
+    let mut children = Children::read(db, &schema, book)?;
+    read_items(db, &schema, &items, &mut children, book)?;
+    children.tell_orphans(book);
+    Ok(())
+}
+
+fn calendars(db: &Connection, schema: &Schema, book: &mut CalendarBook) -> Result<(), RecordError> {
+    let mut stores = HashMap::new();
+    if let Some(select) = schema.select("Store", &["name"]) {
+        let _ = select.each(db, &mut book.problems, |row| {
+            if let (Some(id), Some(name)) = (row.id(), row.some_text("name")) {
+                stores.insert(id, name);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    let columns = ["title", "color", "store_id"];
+    let Some(select) = schema.select_noted("Calendar", &columns, &mut book.problems) else {
+        return Ok(());
+    };
+    let found = &mut book.calendars;
+    let _ = select.each(db, &mut book.problems, |row| {
+        if let Some(id) = row.id() {
+            found.push(Calendar {
+                id,
+                title: row.some_text("title"),
+                color: row.some_text("color").filter(|color| is_color(color)),
+                account: row.integer("store_id").and_then(|store| stores.get(&store)).cloned(),
+            });
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(())
+}
+
+pub(super) fn is_color(text: &str) -> bool {
+    let digits = text.strip_prefix('#').unwrap_or("");
+    matches!(digits.len(), 6 | 8) && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
+/// What hangs on events, by the row of the event.
+#[derive(Default)]
+struct Children {
+    recurrences: HashMap<i64, Vec<Recurrence>>,
+    exceptions: HashMap<i64, Vec<Timestamp>>,
+    alarms: HashMap<i64, Vec<Alarm>>,
+    organizers: HashMap<i64, Participant>,
+    attendees: HashMap<i64, Vec<Participant>>,
+    attachments: HashMap<i64, Vec<String>>,
+    locations: HashMap<i64, Location>,
+}
+
+impl Children {
+    fn read(db: &Connection, schema: &Schema, book: &mut CalendarBook) -> Result<Self, RecordError> {
+        let mut children = Self::default();
+        children.read_recurrences(db, schema, book)?;
+        children.read_exceptions(db, schema, book)?;
+        children.read_alarms(db, schema, book)?;
+        children.read_participants(db, schema, book)?;
+        children.read_attachments(db, schema, book)?;
+        children.read_locations(db, schema, book)?;
+        Ok(children)
+    }
+
+    fn read_recurrences(
+        &mut self,
+        db: &Connection,
+        schema: &Schema,
+        book: &mut CalendarBook,
+    ) -> Result<(), RecordError> {
+        let columns = [
+            "frequency",
+            "interval",
+            "count",
+            "end_date",
+            "specifier",
+            "week_start",
+            "by_month_months",
+        ];
+        let Some(select) = schema.select_noted("Recurrence", &columns, &mut book.problems) else {
+            return Ok(());
+        };
+        let select = select.or("owner", &["owner_id", "event_id", "calendaritem_owner_id"]);
+        let _ = select.each(db, &mut book.problems, |row| {
+            if let (Some(owner), Some(rule)) = (row.integer("owner"), recurrence(row)) {
+                self.recurrences.entry(owner).or_default().push(rule);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(())
+    }
+
+    fn read_exceptions(
+        &mut self,
+        db: &Connection,
+        schema: &Schema,
+        book: &mut CalendarBook,
+    ) -> Result<(), RecordError> {
+        let Some(table) = schema.first_of(&["ExceptionDate", "EventExceptionDate"]) else {
+            return Ok(());
+        };
+        let Some(select) = schema.select(table.name(), &["date"]) else {
+            return Ok(());
+        };
+        let select = select.or("owner", &["owner_id", "event_id"]);
+        let _ = select.each(db, &mut book.problems, |row| {
+            if let (Some(owner), Some(date)) = (row.integer("owner"), row.core_data_time("date")) {
+                self.exceptions.entry(owner).or_default().push(date);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(())
+    }
+
+    fn read_alarms(&mut self, db: &Connection, schema: &Schema, book: &mut CalendarBook) -> Result<(), RecordError> {
+        let columns = ["trigger_date", "trigger_interval", "proximity"];
+        let Some(select) = schema.select_noted("Alarm", &columns, &mut book.problems) else {
+            return Ok(());
+        };
+        // Alarms of a calendar, with no event, are the defaults for new events.
+        let select = select.or("owner", &["calendaritem_owner_id", "event_id", "owner_id"]);
+        let _ = select.each(db, &mut book.problems, |row| {
+            let Some(owner) = row.integer("owner") else {
+                return Ok(ControlFlow::Continue(()));
+            };
+            let interval = row.integer("trigger_interval");
+            let near = interval.filter(|seconds| (-MAX_TRIGGER..=MAX_TRIGGER).contains(seconds));
+            let alarm = match (row.integer("proximity"), row.core_data_time("trigger_date"), near) {
+                (Some(proximity), _, _) if proximity != 0 => Some(Alarm::Place(proximity)),
+                (_, Some(at), _) => Some(Alarm::At(at)),
+                (_, None, Some(seconds)) => Some(Alarm::Relative(seconds)),
+                _ => None,
+            };
+            match alarm {
+                Some(alarm) => self.alarms.entry(owner).or_default().push(alarm),
+                None => {
+                    let reason = "it has no time that can be".to_owned();
+                    row.note(
+                        "trigger_interval",
+                        Problem::Undecodable {
+                            what: "the alarm",
+                            reason,
+                        },
+                    );
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(())
+    }
+
+    fn read_participants(
+        &mut self,
+        db: &Connection,
+        schema: &Schema,
+        book: &mut CalendarBook,
+    ) -> Result<(), RecordError> {
+        let mut identities = HashMap::new();
+        if let Some(select) = schema.select("Identity", &["display_name", "address", "first_name", "last_name"]) {
+            let _ = select.each(db, &mut book.problems, |row| {
+                if let Some(id) = row.id() {
+                    let names: Vec<_> = [row.some_text("first_name"), row.some_text("last_name")]
+                        .into_iter()
+                        .flatten()
+                        .collect();
+                    let full = Some(names.join(" ")).filter(|name| !name.is_empty());
+                    identities.insert(id, (row.some_text("display_name").or(full), row.some_text("address")));
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        let Some(table) = schema.first_of(&["Participant", "Attendee"]) else {
+            return Ok(());
+        };
+        let columns = [
+            "entity_type",
+            "status",
+            "role",
+            "identity_id",
+            "email",
+            "phone_number",
+            "is_self",
+            "display_name",
+        ];
+        let Some(select) = schema.select(table.name(), &columns) else {
+            return Ok(());
+        };
+        let select = select.or("owner", &["owner_id", "event_id"]);
+        let _ = select.each(db, &mut book.problems, |row| {
+            let Some(owner) = row.integer("owner") else {
+                return Ok(ControlFlow::Continue(()));
+            };
+            let identity = row.integer("identity_id").and_then(|id| identities.get(&id));
+            let (name, address) = identity.cloned().unwrap_or_default();
+            let mail = address
+                .as_deref()
+                .and_then(|address| address.strip_prefix("mailto:"))
+                .map(str::to_owned);
+            let participant = Participant {
+                name: row.some_text("display_name").or(name),
+                email: row.some_text("email").or(mail),
+                address: row
+                    .some_text("phone_number")
+                    .map(|number| format!("tel:{number}"))
+                    .or(address),
+                status: row.integer("status"),
+                role: row.integer("role"),
+                is_self: row.flag("is_self"),
+            };
+            if row.integer("entity_type") == Some(ORGANIZER) {
+                // The first is the one; another stays visible as a guest.
+                if let Some(second) = self.organizers.insert(owner, participant) {
+                    self.attendees.entry(owner).or_default().push(second);
+                }
+            } else {
+                self.attendees.entry(owner).or_default().push(participant);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(())
+    }
+
+    fn read_attachments(
+        &mut self,
+        db: &Connection,
+        schema: &Schema,
+        book: &mut CalendarBook,
+    ) -> Result<(), RecordError> {
+        let mut files = HashMap::new();
+        if let Some(select) = schema.select("AttachmentFile", &["filename", "url"]) {
+            let _ = select.each(db, &mut book.problems, |row| {
+                if let (Some(id), Some(name)) = (row.id(), row.some_text("filename").or_else(|| row.some_text("url"))) {
+                    files.insert(id, name);
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        let Some(select) = schema.select("Attachment", &["file_id", "url", "filename"]) else {
+            return Ok(());
+        };
+        let select = select.or("owner", &["owner_id", "event_id"]);
+        let _ = select.each(db, &mut book.problems, |row| {
+            let by_file = row.integer("file_id").and_then(|file| files.get(&file)).cloned();
+            let name = by_file
+                .or_else(|| row.some_text("filename"))
+                .or_else(|| row.some_text("url"));
+            if let (Some(owner), Some(name)) = (row.integer("owner"), name) {
+                self.attachments.entry(owner).or_default().push(name);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(())
+    }
+
+    fn read_locations(&mut self, db: &Connection, schema: &Schema, book: &mut CalendarBook) -> Result<(), RecordError> {
+        let Some(select) = schema.select("Location", &["title", "address", "latitude", "longitude"]) else {
+            return Ok(());
+        };
+        let _ = select.each(db, &mut book.problems, |row| {
+            if let Some(id) = row.id() {
+                let degrees = row.real("latitude").zip(row.real("longitude"));
+                let sound = |(north, east): &(f64, f64)| north.abs() <= 90.0 && east.abs() <= 180.0;
+                let location = Location {
+                    title: row.some_text("title"),
+                    address: row.some_text("address"),
+                    // Both 0 stands for none.
+                    coordinates: degrees.filter(sound).filter(|degrees| *degrees != (0.0, 0.0)),
+                };
+                self.locations.insert(id, location);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(())
+    }
+
+    /// Children of rows that do not exist.
+    fn tell_orphans(self, book: &mut CalendarBook) {
+        let mut tell = |table: &'static str, owners: Vec<i64>| {
+            for id in owners {
+                book.problems
+                    .push(RecordNote::table(table, Problem::Dangling { to: "event", id }));
+            }
+        };
+        tell("Recurrence", self.recurrences.into_keys().collect());
+        tell("ExceptionDate", self.exceptions.into_keys().collect());
+        tell("Alarm", self.alarms.into_keys().collect());
+        tell(
+            "Participant",
+            self.attendees.into_keys().chain(self.organizers.into_keys()).collect(),
+        );
+        tell("Attachment", self.attachments.into_keys().collect());
+    }
+}
+
+fn recurrence(row: &mut Fields<'_>) -> Option<Recurrence> {
+    let number = row.integer("frequency")?;
+    let Some(frequency) = Frequency::of_number(number) else {
+        let reason = format!("the frequency {number} is not known");
+        row.note(
+            "frequency",
+            Problem::Undecodable {
+                what: "the recurrence",
+                reason,
+            },
+        );
+        return None;
+    };
+    let interval = row.integer("interval").unwrap_or(1).max(1);
+    let mut rule = Recurrence::every(u32::try_from(interval).unwrap_or(1), frequency);
+    if u32::try_from(interval).is_err() {
+        let reason = format!("the interval {interval} is too large");
+        row.note(
+            "interval",
+            Problem::Undecodable {
+                what: "the recurrence",
+                reason,
+            },
+        );
+    }
+    rule.count = row
+        .integer("count")
+        .and_then(|count| u32::try_from(count).ok())
+        .filter(|count| *count > 0);
+    rule.until = row.core_data_time("end_date").filter(|_| !row.is_null("end_date"));
+    rule.week_start = row.integer("week_start");
+    if let Some(specifier) = row.some_text("specifier") {
+        rule.read_specifier(&specifier);
+    }
+    if rule.by_month.is_empty()
+        && let Some(months) = row
+            .integer("by_month_months")
+            .filter(|months| (1..1 << 12).contains(months))
+    {
+        rule.by_month = (0..12)
+            .filter(|month| months >> month & 1 == 1)
+            .map(|month| month + 1)
+            .collect();
+    }
+    if !rule.not_understood.is_empty() {
+        let reason = rule.not_understood.join(";");
+        row.note(
+            "specifier",
+            Problem::Undecodable {
+                what: "the recurrence",
+                reason,
+            },
+        );
+    }
+    Some(rule)
+}
+
+fn when(row: &mut Fields<'_>, date: &'static str, zones: &[&'static str]) -> Option<When> {
+    let at = row.core_data_time(date)?;
+    let zone = match zones.iter().find_map(|zone| row.some_text(zone)) {
+        None => TimeZoneName::Unstated,
+        Some(zone) if zone == "_float" => TimeZoneName::Floating,
+        Some(zone) => TimeZoneName::Named(zone),
+    };
+    Some(When { at, zone })
+}
+
+fn read_items(
+    db: &Connection,
+    schema: &Schema,
+    table: &str,
+    children: &mut Children,
+    book: &mut CalendarBook,
+) -> Result<(), RecordError> {
+    let columns = [
+        "summary",
+        "description",
+        "start_date",
+        "start_tz",
+        "end_date",
+        "end_tz",
+        "all_day",
+        "calendar_id",
+        "location_id",
+        "location",
+        "status",
+        "availability",
+        "privacy_level",
+        "url",
+        "creation_date",
+        "last_modified",
+        "travel_time",
+        "entity_type",
+        "priority",
+        "due_date",
+        "due_tz",
+        "due_all_day",
+        "completion_date",
+    ];
+    let Some(select) = schema.select(table, &columns) else {
+        return Ok(());
+    };
+    let select = select
+        .or("original", &["orig_item_id", "orig_event_id"])
+        .or("original_date", &["orig_date", "orig_start_date", "orig_start_day"])
+        .or("uid", &["unique_identifier", "UUID", "external_id"])
+        .or("conference", &["conference_url", "conference_url_detected"])
+        .or("conference_detected", &["conference_url_detected"])
+        .expect(
+            &["summary", "start_date", "end_date", "calendar_id"],
+            &mut book.problems,
+        );
+    let (events, tasks) = (&mut book.events, &mut book.tasks);
+    let known: std::collections::HashSet<i64> = book.calendars.iter().map(|calendar| calendar.id).collect();
+    let _ = select.each(db, &mut book.problems, |row| {
+        let Some(id) = row.id() else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        if let Some(calendar) = row.integer("calendar_id").filter(|calendar| !known.contains(calendar)) {
+            row.note(
+                "calendar_id",
+                Problem::Dangling {
+                    to: "calendar",
+                    id: calendar,
+                },
+            );
+        }
+        if row.integer("entity_type") == Some(TASK) {
+            tasks.push(task(row, id, children));
+        } else {
+            events.push(event(row, id, children));
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(())
+}
+
+fn event(row: &mut Fields<'_>, id: i64, children: &mut Children) -> Event {
+    let location = row
+        .integer("location_id")
+        .and_then(|location| children.locations.get(&location))
+        .cloned();
+    let old_location = row.some_text("location").map(|title| Location {
+        title: Some(title),
+        ..Location::default()
+    });
+    let start = when(row, "start_date", &["start_tz"]);
+    if start.is_none() && row.is_null("start_date") {
+        let reason = "it has no start".to_owned();
+        row.note(
+            "start_date",
+            Problem::Undecodable {
+                what: "the event",
+                reason,
+            },
+        );
+    }
+    Event {
+        id,
+        uid: row.some_text("uid"),
+        calendar: row.integer("calendar_id"),
+        summary: row.some_text("summary"),
+        description: row.some_text("description"),
+        location: location.or(old_location),
+        // Old stores have one zone for both.
+        end: when(row, "end_date", &["end_tz", "start_tz"]),
+        start,
+        all_day: row.flag("all_day"),
+        recurrences: children.recurrences.remove(&id).unwrap_or_default(),
+        exceptions: children.exceptions.remove(&id).unwrap_or_default(),
+        replaces: row
+            .integer("original")
+            .filter(|event| *event > 0)
+            .map(|event| Replaces {
+                event,
+                at: row.core_data_time("original_date"),
+            }),
+        alarms: children.alarms.remove(&id).unwrap_or_default(),
+        organizer: children.organizers.remove(&id),
+        attendees: children.attendees.remove(&id).unwrap_or_default(),
+        url: row.some_text("url"),
+        conference: row
+            .some_text("conference")
+            .or_else(|| row.some_text("conference_detected")),
+        attachments: children.attachments.remove(&id).unwrap_or_default(),
+        status: match row.integer("status") {
+            Some(1) => Some(EventStatus::Confirmed),
+            Some(2) => Some(EventStatus::Tentative),
+            Some(3) => Some(EventStatus::Cancelled),
+            _ => None,
+        },
+        availability: row.integer("availability"),
+        privacy: row.integer("privacy_level"),
+        travel_time: row.integer("travel_time").filter(|seconds| *seconds != 0),
+        created: row.core_data_time("creation_date"),
+        modified: row.core_data_time("last_modified"),
+    }
+}
+
+fn task(row: &mut Fields<'_>, id: i64, children: &mut Children) -> Task {
+    let completed_at = row.core_data_time("completion_date");
+    let mut assignees = children.attendees.remove(&id).unwrap_or_default();
+    assignees.extend(children.organizers.remove(&id));
+    Task {
+        id,
+        uid: row.some_text("uid"),
+        list: row.integer("calendar_id"),
+        parent: None,
+        summary: row.some_text("summary"),
+        description: row.some_text("description"),
+        completed: completed_at.is_some(),
+        completed_at,
+        start: when(row, "start_date", &["start_tz"]),
+        due: when(row, "due_date", &["due_tz", "start_tz"]),
+        all_day: row.flag("due_all_day"),
+        priority: row.integer("priority"),
+        flagged: false,
+        recurrences: children.recurrences.remove(&id).unwrap_or_default(),
+        alarms: children.alarms.remove(&id).unwrap_or_default(),
+        assignees,
+        created: row.core_data_time("creation_date"),
+        modified: row.core_data_time("last_modified"),
+        deleted: false,
+    }
+}
