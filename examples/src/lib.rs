@@ -1,7 +1,9 @@
-//! What the examples share: finding and pairing a device, showing progress and tables.
+//! What the examples share: finding and pairing a device, opening a backup, showing progress and tables.
 
 pub mod check;
+pub mod demo;
 pub mod memory;
+pub mod open;
 pub mod pairing;
 pub mod password;
 pub mod phones;

@@ -166,6 +166,7 @@ impl Default for Partial<'_> {
 }
 
 impl<'a> Partial<'a> {
+    #[inline]
     fn set(&mut self, archive: &Archive<'a>, key: &[u8], value: u64) -> Result<(), MbFileError> {
         let record = &mut self.record;
         match key {
@@ -233,6 +234,7 @@ impl<'a> Archive<'a> {
     }
 
     /// The object behind a reference, through the UIDs of the archive; `None` for its `$null`.
+    #[inline]
     fn resolve(&self, reference: u64) -> Result<Option<Object<'a>>, MbFileError> {
         let mut object = self.list.object(reference)?;
         for _ in 0..MAX_STEPS {
@@ -247,13 +249,20 @@ impl<'a> Archive<'a> {
         Err(MbFileError::Malformed)
     }
 
+    #[inline]
     fn number<T: TryFrom<i128>>(&self, value: u64, key: &'static str) -> Result<T, MbFileError> {
-        match self.resolve(value)? {
+        // In place in what devices write, so looked at without the way through UIDs.
+        let object = match self.list.object(value)? {
+            Object::Uid(_) => self.resolve(value)?,
+            object => Some(object),
+        };
+        match object {
             Some(Object::Integer(number)) => T::try_from(number).map_err(|_| MbFileError::Range { key }),
             _ => Err(MbFileError::Type { key }),
         }
     }
 
+    #[inline]
     fn time(&self, value: u64, key: &'static str) -> Result<i64, MbFileError> {
         match self.resolve(value)? {
             Some(Object::Integer(number)) => i64::try_from(number).map_err(|_| MbFileError::Range { key }),
@@ -263,6 +272,7 @@ impl<'a> Archive<'a> {
         }
     }
 
+    #[inline]
     fn text(&self, value: u64, key: &'static str) -> Result<Option<Cow<'a, str>>, MbFileError> {
         let wrong = MbFileError::Text { key };
         match self.resolve(value)? {

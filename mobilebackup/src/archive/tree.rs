@@ -43,7 +43,7 @@ use super::{Archive, ArchiveError, FileEntry, Kind, Observer, Phase, Progress};
 
 pub use self::children::{Child, children};
 pub use self::node::{Children, Node, Walk};
-pub use self::show::{Long, mode_string, shown_attribute};
+pub use self::show::{Long, mode_string, shown_attribute, shown_name};
 
 /// How many folders may stand in one another; what is deeper is one name with `/` in it.
 pub const MAX_DEPTH: usize = 256;
