@@ -16,6 +16,8 @@ pub mod contacts;
 mod directory;
 mod error;
 pub mod export;
+#[cfg(test)]
+mod export_tests;
 pub mod html;
 pub mod icalendar;
 pub mod jsonl;
