@@ -1,13 +1,16 @@
-//! What the examples share: finding and pairing a device, showing progress and tables.
+//! What the examples share: finding and pairing a device, opening a backup, showing progress and tables.
 
 pub mod check;
+pub mod demo;
 pub mod memory;
+pub mod open;
 pub mod pairing;
 pub mod password;
 pub mod phones;
 pub mod progress;
 pub mod reach;
 pub mod table;
+pub mod watch;
 
 /// What an example ends with when something goes wrong: the error and each of its causes, as one paragraph.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -27,11 +27,5 @@ pub fn ask(question: &str) -> Result<String, Failure> {
 
 /// Opens a backup, and asks for its password if it is encrypted.
 pub fn open(folder: &Path) -> Result<Archive, Failure> {
-    let mut backup = Archive::open(folder)?;
-    if backup.is_locked() {
-        let password = ask("Password of the backup")?;
-        eprintln!("Deriving the key: this takes about a second.");
-        backup.unlock(&password)?;
-    }
-    Ok(backup)
+    crate::open::archive(folder)
 }

@@ -95,6 +95,11 @@ pub fn mbdb(data: &[u8]) {
     loop {
         match reader.next_record() {
             Ok(Some((offset, record))) => {
+                let mut written = MbdbReader::<&[u8]>::MAGIC.to_vec();
+                written.extend(record.encode().expect("it was read from an index"));
+                let mut again = MbdbReader::new(&written[..]).expect("it has the magic");
+                let again = again.next_record().expect("what is written reads back");
+                assert_eq!(again.map(|(_, record)| record).as_ref(), Some(&record));
                 assert!(
                     offset >= end && offset < bytes.len() as u64,
                     "records follow one another"
@@ -115,6 +120,12 @@ pub fn mbdb(data: &[u8]) {
 pub fn mbfile(data: &[u8]) {
     let Ok(file) = MbFile::decode(data) else { return };
     let _ = file.wrapped_key();
+    let written = file.encode();
+    assert_eq!(
+        MbFile::decode(&written).as_ref(),
+        Ok(&file),
+        "what is written reads back"
+    );
     let limits = Limits::default().with_bytes(1 << 20).with_nodes(10_000);
     let Ok(Value::Dictionary(archive)) = plist::read(data, &limits) else {
         return;

@@ -22,13 +22,16 @@
 
 pub mod afc;
 pub mod archive;
+pub mod database;
 pub mod devicelink;
 pub mod keychain;
 pub mod lockdown;
 pub mod mux;
+pub mod names;
 pub mod people;
 pub mod records;
 pub mod script;
+pub mod select;
 pub mod usbmux;
 pub mod wire;
 
@@ -71,7 +74,12 @@ targets! {
     archive::mbfile,
     archive::backup_plists,
     archive::padding_reader,
+    names::export_names,
+    select::glob,
     keychain::keychain_item,
+    database::sqlite_pages,
+    database::sqlite_wal,
+    database::archive_open,
     people::typedstream,
     people::records_database,
     records::note_body,

@@ -43,7 +43,7 @@ use super::{Archive, ArchiveError, FileEntry, Kind, Observer, Phase, Progress};
 
 pub use self::children::{Child, children};
 pub use self::node::{Children, Node, Walk};
-pub use self::show::{Long, mode_string, shown_attribute};
+pub use self::show::{Long, mode_string, shown_attribute, shown_name};
 
 /// How many folders may stand in one another; what is deeper is one name with `/` in it.
 pub const MAX_DEPTH: usize = 256;
@@ -122,7 +122,7 @@ impl Tree {
         let mut builder = Builder::new();
         let mut selected = archive.select(selection)?;
         let mut rows = 0_u64;
-        while let Some(entry) = selected.next() {
+        for entry in selected.by_ref() {
             builder.add(&entry?)?;
             rows = rows.saturating_add(1);
             if rows.is_multiple_of(STEP) {

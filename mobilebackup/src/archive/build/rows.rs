@@ -55,6 +55,22 @@ pub(crate) fn encode_attributes(details: &Details) -> Option<Vec<u8>> {
     Some(plist::to_binary(&Value::Dictionary(pairs.collect::<Dictionary>())))
 }
 
+/// Times before 1970 make other readers fail, for the whole backup.
+pub(crate) fn refuse_early_times(details: &Details) -> Result<(), BuildError> {
+    let times = [
+        ("LastModified", details.modified),
+        ("LastStatusChange", details.status_changed),
+        ("Birth", details.created),
+    ];
+    match times
+        .into_iter()
+        .find_map(|(field, value)| Some((field, value.filter(|value| *value < 0)?)))
+    {
+        Some((field, value)) => Err(BuildError::Range { field, value }),
+        None => Ok(()),
+    }
+}
+
 /// Whole seconds since 1970, 0 before.
 pub(crate) fn unix_seconds(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -119,11 +135,7 @@ impl<'a> NewEntry<'a> {
             status_changed: details.status_changed.unwrap_or(modified),
             created: details.created.unwrap_or(modified),
         };
-        for (field, value) in entry.times() {
-            if value < 0 {
-                return Err(BuildError::Range { field, value });
-            }
-        }
+        refuse_early_times(details)?;
         Ok(entry)
     }
 

@@ -74,7 +74,9 @@ impl<'a> Change<'a> {
     /// # Errors
     /// [`ChangeError::NotAFile`] if a directory or link is there, [`Record`](ChangeError::Record),
     /// [`NoSuchClass`](ChangeError::NoSuchClass), [`Build`](ChangeError::Build) with
-    /// [`BuildError::Contents`] for contents that cannot be read; the change goes on without the file then.
+    /// [`BuildError::Contents`] for contents that cannot be read, after which the change goes on without the file, and
+    /// with [`BuildError::Range`], [`ProtectionClass`](BuildError::ProtectionClass) or
+    /// [`TooLong`](BuildError::TooLong) about what is asked for.
     pub fn put(
         &mut self,
         domain: &str,
@@ -100,6 +102,7 @@ impl<'a> Change<'a> {
                 file_id: FileId::of(domain, path),
             });
         };
+        rows::refuse_early_times(details)?;
         let class = details.protection_class.unwrap_or(entry.protection_class);
         let wants_digest = match details.digest {
             DigestMode::Auto => entry.digest.is_some(),

@@ -277,6 +277,8 @@ pub(super) fn edit_flat(stored: &[u8], edit: &Edit<'_>) -> Result<MbdbRecord, Un
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::archive::golden::{self, bytes};
     use crate::archive::mbdb::MbdbReader;
@@ -374,6 +376,33 @@ mod tests {
         let list = plist::to_binary(&cabled_wire::dict! { "a" => 1 }.into());
         assert_eq!(edit(&list, &all()), Err(Unchangeable));
         assert!(edit_flat(b"\0\0", &all()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn mutated_records_never_panic_and_what_is_written_reads_back(
+            case in any::<prop::sample::Index>(),
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+            unknown in any::<bool>(),
+        ) {
+            let cases = golden::vectors()["mbfile"].as_array().unwrap();
+            let mut stored = match unknown {
+                true => with_unknown_key("digest and extended attributes"),
+                false => bytes(&cases[case.index(cases.len())]["blob"]),
+            };
+            for (at, value) in changes {
+                let at = at.index(stored.len());
+                stored[at] = value;
+            }
+            if let (Ok(changed), Ok(before)) = (edit(&stored, &all()), MbFile::decode(&stored)) {
+                let after = MbFile::decode(&changed).unwrap();
+                prop_assert_eq!((after.size, after.protection_class), (5, 2));
+                prop_assert_eq!(after.encryption_key, Some(&[8; 44][..]));
+                prop_assert_eq!((after.relative_path, after.mode), (before.relative_path, before.mode));
+                prop_assert_eq!((after.inode, after.target), (before.inode, before.target));
+            }
+            let _ = edit_flat(&stored, &all());
+        }
     }
 
     #[test]

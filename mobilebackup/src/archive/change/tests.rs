@@ -10,7 +10,7 @@ use cabled_wire::plist::Value;
 use proptest::prelude::*;
 
 use super::*;
-use crate::archive::build::{BuildOptions, Builder, Details, DigestMode};
+use crate::archive::build::{BuildError, BuildOptions, Builder, Details, DigestMode};
 use crate::archive::entry::Kind;
 use crate::archive::verify::{Level, Report, VerifyOptions};
 use crate::archive::{Archive, ArchiveError, FileEntry, FileId, Layout, Progress, Protection, Silent, golden};
@@ -252,6 +252,10 @@ fn entries_are_added_replaced_and_removed() {
                 kind: Kind::Directory,
                 ..
             })
+        ));
+        assert!(matches!(
+            change.put("HomeDomain", "Library/b.bin", &b""[..], &details.clone().modified(-1)),
+            Err(ChangeError::Build(BuildError::Range { .. }))
         ));
         assert!(!root.path().join("b").exists());
         let changed = change.finish(&mut Silent).unwrap();

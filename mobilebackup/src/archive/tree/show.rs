@@ -1,5 +1,6 @@
 //! Entries as text.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use crate::archive::records::time::Timestamp;
@@ -87,25 +88,40 @@ impl fmt::Display for Long<'_> {
         let time = entry.modified.and_then(|seconds| Timestamp::from_unix(seconds, 0));
         let time = time.map_or_else(|| "-".to_owned(), |time| time.to_string());
         write!(f, "{time:<20} ")?;
-        f.write_str(&escaped(&entry.path))?;
+        f.write_str(&shown_name(&entry.path))?;
         match &entry.link_target {
-            Some(target) => write!(f, " -> {}", escaped(target)),
+            Some(target) => write!(f, " -> {}", shown_name(target)),
             None => Ok(()),
         }
     }
 }
 
-/// Control characters, and the marks that turn the direction of text, as `\u{..}`.
-fn escaped(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
+/// A name for the terminal: control characters, and the marks that turn the direction of text, become `\u{..}`, so that
+/// a stranger's backup cannot speak to the terminal.
+///
+/// ```
+/// use cabled_mobilebackup::archive::tree::shown_name;
+///
+/// assert_eq!(shown_name("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
+/// assert_eq!(shown_name("Café"), "Café");
+/// ```
+#[must_use]
+pub fn shown_name(text: &str) -> Cow<'_, str> {
+    let speaks = |c: char| {
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        c.is_control() || turns
+    };
+    if !text.chars().any(speaks) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len().saturating_mul(2));
     for c in text.chars() {
-        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        match c.is_control() || turns {
+        match speaks(c) {
             true => shown.extend(c.escape_default()),
             false => shown.push(c),
         }
     }
-    shown
+    shown.into()
 }
 
 /// The value of an extended attribute for people: as text if it is some, otherwise its first bytes in hexadecimal

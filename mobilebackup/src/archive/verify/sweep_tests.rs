@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::archive::build::{BuildOptions, Builder, Details};
-use crate::archive::entry::{FileEntry, Kind};
+use crate::archive::entry::FileEntry;
 use crate::archive::salvage::{Salvage, SalvageOptions, Trust};
 use crate::archive::{Key, Layout, Silent, golden};
 
@@ -148,8 +148,15 @@ impl Sample {
         };
         let told = new(&report);
         let noted = !report.backup.is_empty();
-        // Not all of it is a loss: an empty file without a payload is an empty file still.
-        assert!(!new(&against).is_empty(), "{case}: a list of hashes shows any change");
+        // Not all of it is a loss: an empty file without a payload is an empty file still, and bytes behind the last
+        // whole block mean nothing.
+        let is_as_before = self.entries.iter().all(|(place, (entry, bytes))| {
+            listed.get(place) == Some(entry) && contents(&archive, entry).ok() == *bytes
+        });
+        assert!(
+            is_as_before || !new(&against).is_empty(),
+            "{case}: a list of hashes shows any change"
+        );
         for (place, (entry, bytes)) in &self.entries {
             let Some(found) = listed.get(place) else {
                 assert!(told_by_list || !told.is_empty(), "{case}: {place:?} vanished silently");
@@ -242,7 +249,9 @@ pub(crate) fn built(name: &'static str, layout: Layout, encrypted: bool) -> (tem
         .unwrap();
     drop(connection);
     let details = Details::default();
-    let mut file = |domain: &str, path: &str, bytes: &[u8]| drop(builder.file(domain, path, bytes, &details).unwrap());
+    let mut file = |domain: &str, path: &str, bytes: &[u8]| {
+        builder.file(domain, path, bytes, &details).unwrap();
+    };
     file("HomeDomain", "Library/SMS/sms.db", &fs::read(&db).unwrap());
     file("HomeDomain", "Library/Preferences/empty.plist", b"");
     file("HomeDomain", "Library/Preferences/a.plist", b"bplist00\xd0\x08");
