@@ -10,6 +10,7 @@ pub mod phones;
 pub mod progress;
 pub mod reach;
 pub mod table;
+pub mod watch;
 
 /// What an example ends with when something goes wrong: the error and each of its causes, as one paragraph.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

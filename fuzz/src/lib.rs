@@ -27,6 +27,7 @@ pub mod devicelink;
 pub mod keychain;
 pub mod lockdown;
 pub mod mux;
+pub mod names;
 pub mod people;
 pub mod records;
 pub mod script;
@@ -73,6 +74,7 @@ targets! {
     archive::mbfile,
     archive::backup_plists,
     archive::padding_reader,
+    names::export_names,
     select::glob,
     keychain::keychain_item,
     database::sqlite_pages,

@@ -22,6 +22,8 @@ mod guide {
     mod restore {}
     #[doc = include_str!("../../docs/guide/read-a-backup.md")]
     mod read_a_backup {}
+    #[doc = include_str!("../../docs/guide/extract.md")]
+    mod extract {}
     #[doc = include_str!("../../docs/guide/damaged-backup.md")]
     mod damaged_backup {}
     #[doc = include_str!("../../docs/guide/export.md")]

@@ -59,6 +59,7 @@ mod stream;
 mod tar;
 mod target;
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "test code")]
 mod tests;
 mod zip;
 

@@ -102,6 +102,10 @@ pub(super) struct Shared<'a> {
 }
 
 /// What a worker has to tell.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are lines; a box for each would only cost"
+)]
 pub(super) enum Event {
     Line(ManifestLine),
     /// The index cannot be read any further.
@@ -123,24 +127,15 @@ pub(super) fn extract(
     if options.resume == Resume::Never && options.existing != Existing::ReplaceOurs && Target::holds_extraction(to) {
         return Err(ExtractError::TargetInUse { target: to.to_owned() });
     }
+    let was_unfinished = Target::is_unfinished(to);
     let target = Target::open(to, archive.folder())?;
-    let convention = options.names.unwrap_or_default();
-    let folding = convention.folds() || target.folds_names().map_err(ExtractError::Target)?;
-    let mut books = Books::open(archive, &target, options, convention, folding)?;
-    let scan = NameScan::new(convention).folding(folding);
-    let plan = Plan::make(archive, options, scan, observer)?;
-    if options.check_space && books.proofs.as_ref().is_none_or(|proofs| proofs.len() == 0) {
-        // An odd file system may not say; then the first failed write does.
-        if let Ok(free) = target.free_space()
-            && free < plan.bytes
-        {
-            return Err(ExtractError::NotEnoughSpace {
-                target: to.to_owned(),
-                needed: plan.bytes,
-                free,
-            });
+    let (mut books, plan) = match prepare(archive, &target, options, observer) {
+        Ok(prepared) => prepared,
+        Err(e) => {
+            target.abandon(was_unfinished);
+            return Err(e);
         }
-    }
+    };
     let proofs = books.proofs.take();
     let shared = Shared {
         archive,
@@ -159,6 +154,33 @@ pub(super) fn extract(
     let report = books.finish(&target, &plan.names, options.flush)?;
     target.finish().map_err(ExtractError::Target)?;
     Ok(report)
+}
+
+/// Everything that can refuse the run before the first file is written.
+fn prepare(
+    archive: &Archive,
+    target: &Target,
+    options: &ExtractOptions,
+    observer: &mut dyn Observer,
+) -> Result<(Books, Plan), ExtractError> {
+    let convention = options.names.unwrap_or_default();
+    let folding = convention.folds() || target.folds_names().map_err(ExtractError::Target)?;
+    let books = Books::open(archive, target, options, convention, folding)?;
+    let scan = NameScan::new(convention).folding(folding);
+    let plan = Plan::make(archive, options, scan, observer)?;
+    if options.check_space && books.proofs.as_ref().is_none_or(|proofs| proofs.len() == 0) {
+        // An odd file system may not say; then the first failed write does.
+        if let Ok(free) = target.free_space()
+            && free < plan.bytes
+        {
+            return Err(ExtractError::NotEnoughSpace {
+                target: target.path.clone(),
+                needed: plan.bytes,
+                free,
+            });
+        }
+    }
+    Ok((books, plan))
 }
 
 /// Starts the workers and books what they tell until they are done.

@@ -32,6 +32,8 @@ pub(super) struct Target {
     unfinished: Dir,
     /// Bits that the process's mask takes from new files.
     masked: u32,
+    /// Whether no earlier run had left anything here.
+    is_new: bool,
     _lock: File,
 }
 
@@ -41,6 +43,7 @@ impl Target {
         refuse_overlap(path, backup)?;
         make_private(path).map_err(ExtractError::Target)?;
         refuse_overlap(path, backup)?;
+        let is_new = !Self::holds_extraction(path);
         let open = || -> io::Result<(Dir, Dir, File)> {
             let root = Dir::open_root(path)?;
             make(&root, UNFINISHED)?;
@@ -65,6 +68,7 @@ impl Target {
             root,
             unfinished,
             masked: 0,
+            is_new,
             _lock: lock,
         };
         target.clear().map_err(ExtractError::Target)?;
@@ -146,6 +150,21 @@ impl Target {
             rustix::fs::sync();
         }
         self.root.sync()
+    }
+
+    /// Leaves no trace of a run that wrote nothing.
+    pub(super) fn abandon(self, was_unfinished: bool) {
+        if self.is_new && stat(&self.root, MANIFEST).is_ok_and(|there| there.is_some_and(|there| there.size == 0)) {
+            let _ = self.root.unlink(MANIFEST);
+        }
+        if !was_unfinished {
+            let _ = self.finish();
+        }
+    }
+
+    /// Whether a run has not come to its end here. Asked before it is opened.
+    pub(super) fn is_unfinished(path: &Path) -> bool {
+        fs::symlink_metadata(path.join(UNFINISHED)).is_ok()
     }
 
     /// Says that the extraction is finished.

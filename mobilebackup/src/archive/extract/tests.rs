@@ -100,11 +100,11 @@ fn many(builder: &mut Builder) {
         put(
             builder,
             &format!("Library/{}/{n}.bin", n % 7),
-            &vec![n as u8; n as usize * 11],
+            &vec![n.to_le_bytes()[0]; n as usize * 11],
         );
     }
     for n in 0..3_u8 {
-        let contents: Vec<u8> = (0..3_000_000_u32).map(|i| (i >> 7) as u8 ^ n).collect();
+        let contents: Vec<u8> = (0..3_000_000_u32).map(|i| (i >> 7).to_le_bytes()[0] ^ n).collect();
         put(builder, &format!("Media/large-{n}.mov"), &contents);
     }
 }
@@ -605,6 +605,34 @@ fn attributes_owners_and_what_cannot_be_read_are_in_the_manifest() {
 }
 
 #[test]
+fn a_run_that_is_refused_leaves_no_trace() {
+    let made = made(|builder| {
+        let huge = Details::default().recorded_size(1 << 60);
+        builder.file("HomeDomain", "a", &b"x"[..], &huge).unwrap();
+    });
+    fs::create_dir(made.target()).unwrap();
+    let refused = made.archive.extract(made.target(), &quick(), &mut Silent);
+    assert!(
+        matches!(refused, Err(ExtractError::NotEnoughSpace { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(fs::read_dir(made.target()).unwrap().count(), 0);
+    let options = quick().check_space(false);
+    made.archive.extract(made.target(), &options, &mut Silent).unwrap();
+    let resume = quick().resume(Resume::BySizeAndTime);
+    let refused = golden_backup("plain-v10").extract(made.target(), &resume, &mut Silent);
+    assert!(
+        matches!(refused, Err(ExtractError::OtherExtraction { .. })),
+        "{refused:?}"
+    );
+    assert!(
+        !made.target().join("%unfinished").exists(),
+        "what is there is still finished"
+    );
+    assert!(made.target().join("manifest.jsonl").exists());
+}
+
+#[test]
 fn a_locked_backup_is_refused_before_anything_is_made() {
     let archive = Archive::open(golden::folder().join("synthetic/enc-v10")).unwrap();
     let place = tempfile::tempdir().unwrap();
@@ -671,5 +699,102 @@ fn tar_and_zip_hold_what_a_folder_would_and_the_manifest_last() {
         assert_eq!(last, Path::new("manifest.jsonl"));
         files.remove(Path::new("manifest.jsonl")).unwrap();
         assert!(files == wanted, "{name}");
+    }
+}
+
+/// What a program of others prints or writes; `None` if it is not installed.
+fn ran(program: &str, arguments: &[&std::ffi::OsStr]) -> Option<std::process::Output> {
+    match std::process::Command::new(program).args(arguments).output() {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{program}: {said}");
+            Some(output)
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!("{program} is not installed");
+            None
+        }
+        Err(e) => panic!("{program}: {e}"),
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn programs_of_others_unpack_tar_and_zip_to_the_same_tree() {
+    let long = format!("{}/{}.txt", "deep/".repeat(40), "\u{e9}".repeat(90));
+    let made = made(|builder| {
+        many(builder);
+        for path in [
+            "../../../../etc/evil",
+            "AUX",
+            "a:b*c?.txt",
+            "Caf\u{e9}",
+            "Cafe\u{301}",
+            "/absolute",
+            "-rf",
+            &long,
+        ] {
+            put(builder, path, path.as_bytes());
+        }
+        let details = Details::default();
+        builder
+            .symlink("HomeDomain", "Library/in", "../Media/large-0.mov", &details)
+            .unwrap();
+    });
+    let root = made.root.path();
+    let options = quick().links(Links::Contained);
+    made.archive
+        .extract(root.join("reference"), &quick().names(Convention::Windows), &mut Silent)
+        .unwrap();
+    let wanted = tree(&root.join("reference"));
+    let (tar, zip) = (root.join("all.tar"), root.join("all.zip"));
+    made.archive
+        .extract_tar(fs::File::create(&tar).unwrap(), &options, &mut Silent)
+        .unwrap();
+    made.archive
+        .extract_zip(fs::File::create(&zip).unwrap(), &options, &mut Silent)
+        .unwrap();
+    let python = "import sys, tarfile, zipfile\n\
+        kind, source, target = sys.argv[1:]\n\
+        if kind == 'tar':\n    tarfile.open(source).extractall(target)\n\
+        else:\n    archive = zipfile.ZipFile(source)\n    assert archive.testzip() is None\n    archive.extractall(target)\n";
+    let runs: [(&str, &str, Vec<&std::ffi::OsStr>); 4] = [
+        ("tar", "by-tar", vec!["-xf".as_ref(), tar.as_ref(), "-C".as_ref()]),
+        ("unzip", "by-unzip", vec!["-q".as_ref(), zip.as_ref(), "-d".as_ref()]),
+        (
+            "python3",
+            "by-tarfile",
+            vec!["-c".as_ref(), python.as_ref(), "tar".as_ref(), tar.as_ref()],
+        ),
+        (
+            "python3",
+            "by-zipfile",
+            vec!["-c".as_ref(), python.as_ref(), "zip".as_ref(), zip.as_ref()],
+        ),
+    ];
+    for (program, name, mut arguments) in runs {
+        let target = root.join(name);
+        fs::create_dir(&target).unwrap();
+        arguments.push(target.as_ref());
+        if ran(program, &arguments).is_none() {
+            continue;
+        }
+        let link = target.join("HomeDomain/Library/in");
+        if name != "by-zipfile" {
+            assert_eq!(
+                fs::read_link(&link).unwrap(),
+                Path::new("../Media/large-0.mov"),
+                "{name}"
+            );
+        }
+        fs::remove_file(&link).unwrap();
+        assert!(tree(&target) == wanted, "{name}");
+        let seconds = fs::metadata(target.join("HomeDomain/%41UX"))
+            .unwrap()
+            .modified()
+            .unwrap();
+        if name != "by-zipfile" {
+            assert_eq!(seconds, UNIX_EPOCH + Duration::from_secs(1_600_000_000), "{name}");
+        }
     }
 }

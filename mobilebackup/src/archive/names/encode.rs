@@ -181,7 +181,7 @@ fn is_device(name: &str) -> bool {
     let is = |device: &&str| stem.eq_ignore_ascii_case(device);
     if ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"]
         .iter()
-        .any(|device| is(&device))
+        .any(is)
     {
         return true;
     }
