@@ -5,9 +5,11 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cabled::mobilebackup::archive::diff::{self, Change, Contents, ContentsVerdict, DiffOptions, Summary, Tally, What};
+use cabled::mobilebackup::archive::diff::{
+    self, Change, Contents, ContentsVerdict, DiffOptions, How, Summary, Tally, What,
+};
 use cabled::mobilebackup::archive::select::{Category, Selection};
-use cabled::mobilebackup::archive::{Archive, Phase, Progress, tree};
+use cabled::mobilebackup::archive::{Archive, Kind, Phase, Progress, tree};
 use cabled_examples::table::{Table, bytes};
 use cabled_examples::{Failure, demo, open, run};
 use clap::Parser;
@@ -38,6 +40,9 @@ struct Args {
     /// Read files whose records differ: tells touched ones from changed ones.
     #[arg(long, conflicts_with = "contents")]
     check: bool,
+    /// Also list folders that differ in their time only, as every folder does in which something came or went.
+    #[arg(long)]
+    folders: bool,
     /// Only this category, such as messages or photos; may be given again.
     #[arg(long)]
     category: Vec<Category>,
@@ -77,7 +82,8 @@ fn compared(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let (older, newer) = (open::archive(&older)?, open::archive(&newer)?);
     let mut failed = None;
     let summary = diff::compare(&older, &newer, &options(args)?, &mut progress, &mut |change| {
-        let written = match (args.summary, args.json) {
+        let is_noise = change.kind == Kind::Directory && change.how == [How::Modified];
+        let written = match (args.summary || (is_noise && !args.folders), args.json) {
             (true, _) => Ok(()),
             (false, true) => serde_json::to_string(&change)
                 .map_err(io::Error::from)

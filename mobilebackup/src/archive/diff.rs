@@ -254,7 +254,7 @@ impl Job<'_> {
                 What::Changed
             }
             // Nothing is known about what cannot be read, and that is worth a line.
-            (Some(ContentsVerdict::Unreadable { .. }), []) => What::Changed,
+            (Some(ContentsVerdict::Unreadable { .. }), [] | [How::Key]) => What::Changed,
             (_, []) => What::Same,
             (Some(ContentsVerdict::Same), [How::Key]) => What::Same,
             (_, [How::Key]) => What::Rewrapped,

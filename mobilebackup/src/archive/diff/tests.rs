@@ -222,6 +222,21 @@ fn a_backup_is_the_same_as_itself_whatever_is_odd_about_it() {
 }
 
 #[test]
+fn a_file_under_another_key_that_cannot_be_read_is_listed() {
+    let open = |name: &str| Archive::open(golden::folder().join("synthetic").join(name)).unwrap();
+    let (older, mut newer) = (open("plain-v10"), open("enc-v10"));
+    newer.unlock("vector-pass-1").unwrap();
+    let report = differ(&older, &newer, DiffOptions::default().contents(Contents::Always));
+    let unreadable = |change: &&Change| matches!(change.contents, Some(ContentsVerdict::Unreadable { .. }));
+    let listed = report.changes.iter().filter(unreadable).count() as u64;
+    assert!(listed > 0);
+    assert_eq!(
+        (listed, report.summary.total.rewrapped),
+        (report.summary.total.unreadable, 0)
+    );
+}
+
+#[test]
 fn another_key_alone_is_no_change_and_reading_settles_it() {
     let root = tempfile::tempdir().unwrap();
     let encrypted = || BuildOptions::default().encrypted("secret").rounds(1, 1);
