@@ -372,7 +372,7 @@ fn entries(args: &Args, archive: &Archive, selection: &Selection, out: &mut dyn 
     let mut selected = archive.select(selection)?;
     let mut domain = None;
     let mut count = Count::default();
-    while let Some(entry) = selected.next() {
+    for entry in selected.by_ref() {
         let entry = entry?;
         count.add(&entry);
         if args.json {

@@ -26,7 +26,7 @@ struct Args {
     /// What to export, separated by commas; `--list` shows what there is. Default: everything.
     #[arg(long, value_delimiter = ',')]
     category: Vec<String>,
-    /// How: jsonl, html, vcard, ics, separated by commas. Default: all that a category comes in.
+    /// How: jsonl, html, vcard, ics, text, separated by commas. Default: all that a category comes in.
     #[arg(long, value_delimiter = ',')]
     format: Vec<Format>,
     /// Do not copy attachments and pictures.

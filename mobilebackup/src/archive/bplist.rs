@@ -102,14 +102,37 @@ impl<'a> Bplist<'a> {
         self.read(reference).ok_or(Malformed)
     }
 
+    /// The object with this reference number if it is text as keys have it; `None` for any other object.
     #[inline]
-    fn read(&self, reference: u64) -> Option<Object<'a>> {
+    pub(crate) fn ascii(&self, reference: u64) -> Result<Option<&'a [u8]>, Malformed> {
+        // Keys are most of what is read, and nearly all are shorter than 15 letters.
+        match self.bytes_of(reference) {
+            Some((marker @ 0x50..=0x5e, rest)) => match rest.get(..usize::from(marker & 0xf)) {
+                Some(text) => Ok(Some(text)),
+                None => Err(Malformed),
+            },
+            _ => match self.object(reference)? {
+                Object::Ascii(text) => Ok(Some(text)),
+                _ => Ok(None),
+            },
+        }
+    }
+
+    /// The marker of an object and everything behind it.
+    #[inline]
+    fn bytes_of(&self, reference: u64) -> Option<(u8, &'a [u8])> {
         let offset = Refs {
             bytes: self.offsets,
             len: self.offset_len,
         }
         .get(reference)?;
         let (marker, rest) = self.objects.get(usize::try_from(offset).ok()?..)?.split_first()?;
+        Some((*marker, rest))
+    }
+
+    #[inline]
+    fn read(&self, reference: u64) -> Option<Object<'a>> {
+        let (marker, rest) = self.bytes_of(reference)?;
         let low = marker & 0xf;
         Some(match marker >> 4 {
             0x1 => Object::Integer(integer(rest.get(..1_usize.checked_shl(low.into())?)?)?),

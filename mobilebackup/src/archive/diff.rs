@@ -14,8 +14,8 @@
 //! for change in &report.changes {
 //!     println!("{:?} {}/{}", change.what, change.domain, change.path);
 //! }
-//! // The encrypted one has a keychain besides.
-//! assert_eq!(report.summary.total.added, 1);
+//! // The encrypted one has a keychain besides, and the domain it is in.
+//! assert_eq!(report.summary.total.added, 2);
 //! assert_eq!(report.summary.total.removed, 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -216,7 +216,7 @@ impl Job<'_> {
         visit: &mut dyn FnMut(&mut Self, FileEntry) -> Result<(), DiffError>,
     ) -> Result<u64, DiffError> {
         let mut selected = archive.select(&self.options.selection).map_err(whose)?;
-        while let Some(entry) = selected.next() {
+        for entry in selected.by_ref() {
             visit(self, entry.map_err(whose)?)?;
             self.rows = self.rows.saturating_add(1);
             if self.rows.is_multiple_of(STEP) {

@@ -113,7 +113,7 @@ impl<'a> MbFile<'a> {
         let (keys, values) = archive.root()?;
         let mut file = Partial::default();
         for (key, value) in keys.iter().zip(values.iter()) {
-            let Object::Ascii(key) = archive.list.object(key)? else {
+            let Some(key) = archive.list.ascii(key)? else {
                 continue;
             };
             file.set(&archive, key, value)?;
@@ -309,7 +309,7 @@ impl<'a> Archive<'a> {
 /// The value reference of a key in a dictionary.
 fn entry(list: &Bplist<'_>, keys: Refs<'_>, values: Refs<'_>, wanted: &[u8]) -> Result<Option<u64>, Malformed> {
     for (key, value) in keys.iter().zip(values.iter()) {
-        if list.object(key)? == Object::Ascii(wanted) {
+        if list.ascii(key)? == Some(wanted) {
             return Ok(Some(value));
         }
     }

@@ -86,7 +86,7 @@ impl Statistics {
         let mut statistics = Self::default();
         let mut selected = archive.select(selection)?;
         let mut rows = 0_u64;
-        while let Some(entry) = selected.next() {
+        for entry in selected.by_ref() {
             statistics.add(&entry?, &apps, encrypted);
             rows = rows.saturating_add(1);
             if rows.is_multiple_of(STEP) {
@@ -144,6 +144,5 @@ pub fn extension_of(path: &str) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "test code")]
 #[path = "statistics/tests.rs"]
 mod tests;

@@ -122,7 +122,7 @@ impl Tree {
         let mut builder = Builder::new();
         let mut selected = archive.select(selection)?;
         let mut rows = 0_u64;
-        while let Some(entry) = selected.next() {
+        for entry in selected.by_ref() {
             builder.add(&entry?)?;
             rows = rows.saturating_add(1);
             if rows.is_multiple_of(STEP) {

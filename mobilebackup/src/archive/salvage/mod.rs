@@ -36,7 +36,6 @@
 mod content;
 mod rows;
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "test code")]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};

@@ -246,6 +246,5 @@ impl serde::Serialize for Category {
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "test code")]
 #[path = "category_tests.rs"]
 mod tests;

@@ -1,16 +1,22 @@
 //! SQLite databases inside a backup, opened with their write-ahead log and without exporting them.
 //!
 //! # Example
-//! ```no_run
+//! ```
 //! use cabled_mobilebackup::archive::Archive;
+//! use cabled_mobilebackup::archive::build::{BuildOptions, Builder, Details};
+//! use cabled_mobilebackup::archive::sqlite::rusqlite::Connection;
 //!
-//! # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/backup/synthetic/enc-v10");
-//! let mut backup = Archive::open(folder)?;
-//! backup.unlock("vector-pass-1")?;
+//! # let root = tempfile::tempdir()?;
+//! # let store = root.path().join("store");
+//! # Connection::open(&store)?.execute_batch("CREATE TABLE message (text); INSERT INTO message VALUES ('hello')")?;
+//! # let mut builder = Builder::create(root.path().join("backup"), BuildOptions::default())?;
+//! # builder.file("HomeDomain", "Library/SMS/sms.db", std::fs::File::open(&store)?, &Details::default())?;
+//! # let folder = builder.finish()?.folder;
+//! let backup = Archive::open(folder)?;
 //! let messages = backup.entry_at("HomeDomain", "Library/SMS/sms.db")?.expect("every phone has messages");
 //! let database = backup.open_database(&messages)?;
-//! let tables: i64 = database.connection().query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-//! assert!(tables > 0);
+//! let text: String = database.connection().query_row("SELECT text FROM message", [], |row| row.get(0))?;
+//! assert_eq!(text, "hello");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //! # How it fits together

@@ -10,6 +10,9 @@ use rusqlite::Connection;
 use super::*;
 use crate::archive::golden;
 
+/// The rows of `t`.
+type Rows = Vec<(i64, String, Vec<u8>)>;
+
 /// A database in a folder of its own, in write-ahead mode, whose log nobody checkpoints.
 fn logged(folder: &Path, page_size: u32) -> Connection {
     let db = Connection::open(folder.join("db")).unwrap();
@@ -177,7 +180,7 @@ fn a_log_that_asks_for_the_impossible_is_refused() {
 }
 
 /// A database and the journal of a transaction that is still going on.
-fn hot_journal(page_size: u32, temp: &Path) -> (Vec<u8>, Vec<u8>, Vec<(i64, String, Vec<u8>)>) {
+fn hot_journal(page_size: u32, temp: &Path) -> (Vec<u8>, Vec<u8>, Rows) {
     let db = Connection::open(temp.join("db")).unwrap();
     db.pragma_update(None, "page_size", page_size).unwrap();
     db.execute_batch("PRAGMA journal_mode = delete; CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT, c BLOB)")
@@ -325,7 +328,7 @@ fn put(archive: &Archive, entry: &FileEntry, id: &crate::archive::FileId, conten
 }
 
 /// A small database and its log, with the rows both together have.
-fn small() -> (Vec<u8>, Vec<u8>, Vec<(i64, String, Vec<u8>)>) {
+fn small() -> (Vec<u8>, Vec<u8>, Rows) {
     let folder = tempfile::tempdir().unwrap();
     let db = logged(folder.path(), 4096);
     insert(&db, 1, 30);

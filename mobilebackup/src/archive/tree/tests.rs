@@ -92,7 +92,7 @@ proptest! {
             prop_assert_eq!(node.is_made_up(), expected.kind.is_none());
         }
         prop_assert_eq!(seen, naive.len());
-        prop_assert_eq!(tree.rows() as usize, entries.len());
+        prop_assert_eq!(tree.rows(), entries.len() as u64);
         for entry in &entries {
             let node = tree.find(&entry.domain, &entry.path).unwrap();
             prop_assert_eq!((node.domain(), node.path()), (Some(&*entry.domain), entry.path.to_string()));

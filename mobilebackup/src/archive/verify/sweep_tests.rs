@@ -19,13 +19,16 @@ use crate::archive::entry::FileEntry;
 use crate::archive::salvage::{Salvage, SalvageOptions, Trust};
 use crate::archive::{Key, Layout, Silent, golden};
 
+/// A row, and its contents if they could be read.
+type Original = (FileEntry, Option<Vec<u8>>);
+
 /// A backup that is damaged again and again, and what it was.
 struct Sample {
     name: &'static str,
     folder: tempfile::TempDir,
     root: PathBuf,
     key: Option<Key>,
-    entries: BTreeMap<(String, String), (FileEntry, Option<Vec<u8>>)>,
+    entries: BTreeMap<(String, String), Original>,
     baseline: Arc<Baseline>,
     /// Findings that the sound backup has already.
     known: Vec<Finding>,

@@ -370,9 +370,10 @@ fn recurrence(row: &mut Fields<'_>) -> Option<Recurrence> {
             .integer("by_month_months")
             .filter(|months| (1..1 << 12).contains(months))
     {
-        rule.by_month = (0..12)
-            .filter(|month| months >> month & 1 == 1)
-            .map(|month| month + 1)
+        rule.by_month = (1..=12)
+            .zip(0..12)
+            .filter(|(_, bit)| months >> bit & 1 == 1)
+            .map(|(month, _)| month)
             .collect();
     }
     if !rule.not_understood.is_empty() {

@@ -296,6 +296,7 @@ fn offset(seconds: i32) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "test code")]
 mod tests {
     use super::*;
 

@@ -67,7 +67,15 @@ mod tests {
     fn edits_come_by_part_and_time_with_their_texts() {
         let typed = |text: &str| {
             let head = b"\x04\x0bstreamtyped\x81\xe8\x03\x84\x01@\x84\x84\x84\x08NSString\x01\x84\x84\x08NSObject\0\x85\x84\x01+";
-            Value::Data([&head[..], &[text.len() as u8], text.as_bytes(), b"\x86"].concat())
+            Value::Data(
+                [
+                    &head[..],
+                    &[u8::try_from(text.len()).unwrap()],
+                    text.as_bytes(),
+                    b"\x86",
+                ]
+                .concat(),
+            )
         };
         let version = |seconds: f64, text: &str| Value::Dictionary(dict! { "d" => seconds, "t" => typed(text) });
         let info = dict! {

@@ -555,6 +555,7 @@ impl Types<'_> {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "test code")]
 mod tests {
     use proptest::prelude::*;
 

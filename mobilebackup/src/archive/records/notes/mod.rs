@@ -35,6 +35,11 @@ mod older;
 pub mod show;
 mod table;
 #[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "test code"
+)]
 mod tests;
 mod wire;
 

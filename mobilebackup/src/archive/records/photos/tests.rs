@@ -154,3 +154,71 @@ fn pictures_without_a_library_are_listed_and_nothing_is_nothing() {
     assert!(matches!(library.failure, Some(RecordError::Schema { .. })));
     assert_eq!(library.unlisted.len(), 1);
 }
+
+#[test]
+fn all_categories_of_things_are_exported_together() {
+    use crate::archive::Silent;
+    use crate::archive::records::export::{ExportOptions, Outcome, export};
+
+    let temp = tempfile::tempdir().unwrap();
+    let mut builder = Builder::create(temp.path().join("backup"), BuildOptions::default()).unwrap();
+    let golden = crate::archive::golden::folder().join("novkostya");
+    let notes = "AppDomainGroup-group.com.apple.notes";
+    for (domain, path, file) in [
+        (
+            "HomeDomain",
+            "Library/Calendar/Calendar.sqlitedb",
+            "calendar.1.Calendar.sqlitedb",
+        ),
+        ("HomeDomain", "Library/Safari/History.db", "safari.1.History.db"),
+        ("HomeDomain", "Library/Safari/Bookmarks.db", "safari.1.Bookmarks.db"),
+        (notes, "NoteStore.sqlite", "notes.1.NoteStore.sqlite"),
+        (
+            "AppDomainGroup-group.com.apple.reminders",
+            "Container_v1/Stores/Data-local.sqlite",
+            "reminders.1.local.sqlite",
+        ),
+    ] {
+        let contents = std::fs::File::open(golden.join(file)).unwrap();
+        builder.file(domain, path, contents, &Details::default()).unwrap();
+    }
+    let picture = "Accounts/ACCT-UUID-0001/Media/MEDIA-UUID-0030/1_GEN-0030/photo.jpeg";
+    builder.file(notes, picture, &b"jpeg"[..], &Details::default()).unwrap();
+    let library = temp.path().join("Photos.sqlite");
+    Connection::open(&library).unwrap().execute_batch(&ios_16()).unwrap();
+    let library = std::fs::File::open(library).unwrap();
+    builder
+        .file(LIBRARY.0, LIBRARY.1, library, &Details::default())
+        .unwrap();
+    builder.finish().unwrap();
+
+    let archive = Archive::open(temp.path().join("backup")).unwrap();
+    let target = temp.path().join("export");
+    let report = export(&archive, &target, &ExportOptions::default(), &mut Silent).unwrap();
+    for name in ["notes", "calendar", "safari", "photos"] {
+        let category = report.categories.iter().find(|category| category.name == name).unwrap();
+        assert_eq!(category.outcome, Outcome::Exported, "{name}");
+        assert!(category.records > 0 && category.files > 1, "{name}: {category:?}");
+    }
+    for file in [
+        "notes/notes.jsonl",
+        "notes/Shopping.txt",
+        "notes/index.html",
+        "notes/photo.jpeg",
+        "calendar/Work.ics",
+        "calendar/Personal.ics",
+        "calendar/others.ics",
+        "calendar/events.html",
+        "calendar/reminders.html",
+        "safari/history.jsonl",
+        "safari/bookmarks.html",
+        "photos/index.html",
+        "photos/photos.jsonl",
+    ] {
+        assert!(target.join(file).metadata().unwrap().len() > 0, "{file}");
+    }
+    let locked = std::fs::read_to_string(target.join("notes/Locked.txt")).unwrap();
+    assert!(locked.contains("locked") && locked.contains("pet name"));
+    let events = std::fs::read_to_string(target.join("calendar/events.jsonl")).unwrap();
+    assert_eq!(events.lines().count(), 5);
+}
