@@ -14,8 +14,8 @@
 //! for change in &report.changes {
 //!     println!("{:?} {}/{}", change.what, change.domain, change.path);
 //! }
-//! // The encrypted one has a keychain besides.
-//! assert_eq!(report.summary.total.added, 1);
+//! // The encrypted one has a keychain besides, and the domain it is in.
+//! assert_eq!(report.summary.total.added, 2);
 //! assert_eq!(report.summary.total.removed, 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
