@@ -126,6 +126,13 @@ pub enum ArchiveError {
     /// The file's key does not unwrap.
     #[error(transparent)]
     FileKey(#[from] FileKeyError),
+    /// The backup says that it is not encrypted, and the file's record has a key: one of the two is damaged.
+    /// [`ReadOptions::salvage`](super::ReadOptions::salvage) hands out what is stored.
+    #[error("the record of {file_id} has a key although the backup is not encrypted; what is stored may be ciphertext")]
+    UnexpectedKey {
+        /// The payload's name.
+        file_id: FileId,
+    },
     /// The payload was cut off while it was written. [`ReadOptions::salvage`](super::ReadOptions::salvage) hands out
     /// what is left.
     #[error("the payload is incomplete: {stored} bytes are stored, {recorded} were recorded")]

@@ -455,7 +455,8 @@ impl Archive {
     /// [`ArchiveError::NotAFile`], [`Locked`](ArchiveError::Locked),
     /// [`MissingPayload`](ArchiveError::MissingPayload), [`IrregularPayload`](ArchiveError::IrregularPayload),
     /// [`FileKeyLength`](ArchiveError::FileKeyLength), [`FileKey`](ArchiveError::FileKey),
-    /// [`Incomplete`](ArchiveError::Incomplete), [`Io`](ArchiveError::Io).
+    /// [`UnexpectedKey`](ArchiveError::UnexpectedKey), [`Incomplete`](ArchiveError::Incomplete),
+    /// [`Io`](ArchiveError::Io).
     pub fn read(&self, entry: &FileEntry) -> Result<PayloadReader, ArchiveError> {
         self.read_with(entry, ReadOptions::default())
     }
@@ -476,16 +477,22 @@ impl Archive {
         };
         match key {
             Some(key) => PayloadReader::decrypting(file, &key, entry.size, options),
-            None => PayloadReader::stored(file, entry.size, self.note_of_stored(entry)),
+            None => PayloadReader::stored(file, entry.size, self.note_of_stored(entry, options)?),
         }
     }
 
-    /// What there is to say of a file that is handed out as stored.
-    pub(crate) fn note_of_stored(&self, entry: &FileEntry) -> Option<PayloadNote> {
+    /// What there is to say of a file that is handed out as stored. A key in a backup that is not encrypted means that
+    /// one of the two is damaged, and that the payload may be ciphertext.
+    pub(crate) fn note_of_stored(
+        &self,
+        entry: &FileEntry,
+        options: ReadOptions,
+    ) -> Result<Option<PayloadNote>, ArchiveError> {
         match (self.protection, entry.encryption_key) {
-            (Protection::Encrypted, _) => Some(PayloadNote::NoKey),
-            (Protection::Plain, Some(_)) => Some(PayloadNote::UnexpectedKey),
-            (Protection::Plain, None) | (Protection::AlreadyDecrypted, _) => None,
+            (Protection::Encrypted, _) => Ok(Some(PayloadNote::NoKey)),
+            (Protection::Plain, Some(_)) if options.is_salvage() => Ok(Some(PayloadNote::UnexpectedKey)),
+            (Protection::Plain, Some(_)) => Err(ArchiveError::UnexpectedKey { file_id: entry.file_id }),
+            (Protection::Plain, None) | (Protection::AlreadyDecrypted, _) => Ok(None),
         }
     }
 

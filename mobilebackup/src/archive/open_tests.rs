@@ -402,3 +402,17 @@ fn a_decrypted_file_can_be_read_from_the_middle() {
     reader.read_to_end(&mut rest).unwrap();
     assert_eq!(rest, whole[60_001..]);
 }
+
+#[test]
+fn ciphertext_of_a_backup_that_says_it_is_plain_is_not_handed_out_as_contents() {
+    let folder = with_manifest("synthetic/enc-mbdb", |manifest| drop(manifest.remove("IsEncrypted")));
+    let archive = Archive::open(folder.path()).unwrap();
+    let messages = archive.entry_at("HomeDomain", "Library/SMS/sms.db").unwrap().unwrap();
+    assert!(
+        matches!(archive.read(&messages), Err(ArchiveError::UnexpectedKey { file_id }) if file_id == messages.file_id)
+    );
+    let stored = archive
+        .read_with(&messages, ReadOptions::default().salvage(true))
+        .unwrap();
+    assert!(stored.notes().contains(&PayloadNote::UnexpectedKey));
+}

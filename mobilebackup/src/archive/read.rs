@@ -22,11 +22,16 @@ pub struct ReadOptions {
 
 impl ReadOptions {
     /// Hands out what is left of a payload that was cut off, instead of refusing it with
-    /// [`ArchiveError::Incomplete`]. Default: off.
+    /// [`ArchiveError::Incomplete`], and what is stored where it may be ciphertext
+    /// ([`ArchiveError::UnexpectedKey`]). Default: off.
     #[must_use]
     pub const fn salvage(mut self, on: bool) -> Self {
         self.salvage = on;
         self
+    }
+
+    pub(crate) const fn is_salvage(self) -> bool {
+        self.salvage
     }
 
     /// Lets an ending pass, or refuses it.
@@ -229,7 +234,7 @@ pub enum PayloadNote {
     WithoutPadding,
     /// A file without a key in an encrypted backup; handed out as stored.
     NoKey,
-    /// A file with a key in a backup that is not encrypted; handed out as stored.
+    /// A file with a key in a backup that is not encrypted; handed out as stored, for salvage.
     UnexpectedKey,
     /// No payload on disk for a file of size zero; taken for an empty file.
     MissingEmpty,

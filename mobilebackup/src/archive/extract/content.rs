@@ -64,7 +64,7 @@ impl Content {
         if stored > SMALL {
             let reader = match key {
                 Some(key) => PayloadReader::decrypting(file, &key, entry.size, options)?,
-                None => PayloadReader::stored(file, entry.size, archive.note_of_stored(entry))?,
+                None => PayloadReader::stored(file, entry.size, archive.note_of_stored(entry, options)?)?,
             };
             let (len, notes) = (reader.len(), reader.notes().to_vec());
             let cut = reader.completeness() == Completeness::Incomplete;
@@ -72,7 +72,7 @@ impl Content {
         }
         fill(file, stored, buffer)?;
         let Some(key) = key else {
-            let mut notes = Vec::from_iter(archive.note_of_stored(entry));
+            let mut notes = Vec::from_iter(archive.note_of_stored(entry, options)?);
             notes.extend(size_note(entry.size, stored));
             return Ok(Self::new(Body::Buffered, stored, notes, false));
         };
