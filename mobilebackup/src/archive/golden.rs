@@ -21,6 +21,19 @@ pub(crate) fn expect(backup: &str) -> Value {
     cabled_golden::json(&format!("backup/synthetic/{backup}.expect.json"))
 }
 
+/// Rows of a real index, at least one for every shape of record. Their licence keeps them out of this repository: `None`
+/// where they do not lie beside it.
+pub(crate) fn rows_of_a_real_device() -> Option<Vec<Value>> {
+    let beside = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../shared/fixtures/backup/mvt-excerpt/files-rows.json"
+    );
+    let rows = std::fs::read(beside).ok()?;
+    let rows: Vec<Value> = serde_json::from_slice(&rows).unwrap();
+    assert_eq!(rows.len(), 33);
+    Some(rows)
+}
+
 /// A value in hexadecimal digits.
 pub(crate) fn bytes(value: &Value) -> Vec<u8> {
     hex::decode(value.as_str().unwrap()).unwrap()

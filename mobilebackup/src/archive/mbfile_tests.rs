@@ -165,13 +165,8 @@ fn an_archive_that_refers_to_itself_ends() {
 }
 
 #[test]
-#[ignore = "the licence of these rows keeps them out of the repository; CABLED_FILES_ROWS names the JSON file with them"]
-fn rows_of_real_devices_decode() {
-    let file = std::env::var_os("CABLED_FILES_ROWS").unwrap();
-    let rows: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-    let rows = rows.as_array().unwrap();
-    assert_eq!(rows.len(), 33);
-    for row in rows {
+fn rows_of_a_real_device_decode_where_they_are_at_hand() {
+    for row in golden::rows_of_a_real_device().into_iter().flatten() {
         let blob = bytes(&row["file"]);
         let file = MbFile::decode(&blob).unwrap();
         assert_eq!(file.relative_path, row["relativePath"].as_str().unwrap());
