@@ -1,6 +1,6 @@
 //! Finds backups and shows what is in one, with no phone.
 
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use cabled::mobilebackup::archive::statistics::{Count, Statistics};
 use cabled::mobilebackup::archive::tree::{self, Long, Node, Tree, mode_string, shown_attribute};
 use cabled::mobilebackup::archive::{Archive, FileEntry, Progress, Silent};
 use cabled_examples::table::{Table, bytes};
-use cabled_examples::{Failure, demo, open, run};
+use cabled_examples::{Failure, demo, open, print, run};
 use clap::Parser;
 use serde_json::json;
 
@@ -68,21 +68,10 @@ fn main() -> ExitCode {
 }
 
 fn browse(args: &Args) -> Result<(), Failure> {
-    let out = &mut BufWriter::new(io::stdout().lock());
-    let done = match args.find {
+    print(|out| match args.find {
         true => found(args, out),
         false => inside(args, out),
-    };
-    match done.and_then(|()| Ok(out.flush()?)) {
-        // Whoever reads has seen enough.
-        Err(e)
-            if e.downcast_ref::<io::Error>()
-                .is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) =>
-        {
-            Ok(())
-        }
-        done => done,
-    }
+    })
 }
 
 fn inside(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! Compares two backups, or two generations of one.
 
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use cabled::mobilebackup::archive::diff::{
 use cabled::mobilebackup::archive::select::{Category, Selection};
 use cabled::mobilebackup::archive::{Archive, Kind, Phase, Progress, tree};
 use cabled_examples::table::{Table, bytes};
-use cabled_examples::{Failure, demo, open, run};
+use cabled_examples::{Failure, demo, open, print, run};
 use clap::Parser;
 
 /// Show what is different between an older and a newer backup.
@@ -52,25 +52,10 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    run(async { compare(&Args::parse()) })
+    run(async { print(|out| compare(&Args::parse(), out)) })
 }
 
-fn compare(args: &Args) -> Result<(), Failure> {
-    let out = &mut BufWriter::new(io::stdout().lock());
-    let done = compared(args, out);
-    match done.and_then(|()| Ok(out.flush()?)) {
-        // Whoever reads has seen enough.
-        Err(e)
-            if e.downcast_ref::<io::Error>()
-                .is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) =>
-        {
-            Ok(())
-        }
-        done => done,
-    }
-}
-
-fn compared(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
+fn compare(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let temporary = tempfile::tempdir()?;
     let (older, newer) = match (&args.older, &args.newer) {
         (Some(older), Some(newer)) => (older.clone(), newer.clone()),

@@ -12,6 +12,8 @@ pub mod reach;
 pub mod table;
 pub mod watch;
 
+use std::io::{self, BufWriter, Write};
+
 /// What an example ends with when something goes wrong: the error and each of its causes, as one paragraph.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -37,6 +39,16 @@ pub fn run(main: impl Future<Output = Result<(), Failure>>) -> std::process::Exi
             eprintln!("error: {}", with_causes(&*failure));
             std::process::ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints to the terminal or a pipe; that whoever reads has seen enough is no failure.
+pub fn print(body: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Failure> {
+    let out = &mut BufWriter::new(io::stdout().lock());
+    let is_closed_pipe = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+    match body(out).and_then(|()| Ok(out.flush()?)) {
+        Err(e) if e.downcast_ref().is_some_and(is_closed_pipe) => Ok(()),
+        done => done,
     }
 }
 

@@ -20,16 +20,8 @@ pub struct Bar {
 impl Bar {
     /// A bar with a title; hidden where nobody watches a terminal.
     pub fn new(title: &str) -> Self {
-        let style = ProgressStyle::with_template("{prefix:<28} [{bar:30}] {percent:>3}%  {msg}")
-            .map(|style| style.progress_chars("=> "))
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = if std::io::stderr().is_terminal() {
-            ProgressBar::new(100)
-        } else {
-            ProgressBar::hidden()
-        };
         Self {
-            bar: bar.with_style(style).with_prefix(title.to_owned()),
+            bar: bar(title, "{prefix:<28} [{bar:30}] {percent:>3}%  {msg}"),
             stop: Arc::default(),
         }
     }
@@ -69,4 +61,17 @@ impl Observer for Bar {
         };
         self.bar.suspend(|| eprintln!("{text}"));
     }
+}
+
+/// A bar with a title; hidden where nobody watches a terminal.
+pub(crate) fn bar(title: &str, template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template)
+        .map(|style| style.progress_chars("=> "))
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = if std::io::stderr().is_terminal() {
+        ProgressBar::new(100)
+    } else {
+        ProgressBar::hidden()
+    };
+    bar.with_style(style).with_prefix(title.to_owned())
 }

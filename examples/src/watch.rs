@@ -1,13 +1,13 @@
 //! A progress bar for a job over a backup at rest.
 
-use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cabled::mobilebackup::archive::{Observer, Phase, Progress};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
+use crate::progress::bar;
 use crate::table::bytes;
 
 /// Shows how far a job over a backup is, and stops it at Ctrl-C.
@@ -20,14 +20,6 @@ pub struct Watch {
 impl Watch {
     /// A bar with a title; hidden where nobody watches a terminal.
     pub fn new(title: &str) -> Self {
-        let style = ProgressStyle::with_template("{prefix} [{bar:30}] {percent:>3}%  {msg}")
-            .map(|style| style.progress_chars("=> "))
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = if std::io::stderr().is_terminal() {
-            ProgressBar::new(100)
-        } else {
-            ProgressBar::hidden()
-        };
         let stop = Arc::<AtomicBool>::default();
         let flag = stop.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -41,7 +33,7 @@ impl Watch {
             });
         }
         Self {
-            bar: bar.with_style(style).with_prefix(title.to_owned()),
+            bar: bar(title, "{prefix} [{bar:30}] {percent:>3}%  {msg}"),
             stop,
         }
     }

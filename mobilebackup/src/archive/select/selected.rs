@@ -60,7 +60,7 @@ impl Done {
 impl Archive {
     /// Every file, folder and link that `selection` means, in no particular order.
     ///
-    /// Rows are looked at by their names and decoded only where these fit: half a microsecond per row of the backup.
+    /// Rows are looked at by their names and decoded only where these fit.
     /// From the second time on, if the selection names its domains, only the rows of these are looked at, by the index
     /// that devices write; what that misses, because it is damaged or not there, is found all the same.
     ///
