@@ -208,6 +208,7 @@ fn big_endian(bytes: &[u8]) -> u64 {
     match *bytes {
         [byte] => byte.into(),
         [high, low] => u16::from_be_bytes([high, low]).into(),
+        [a, b, c, d] => u32::from_be_bytes([a, b, c, d]).into(),
         _ => bytes.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte)),
     }
 }
