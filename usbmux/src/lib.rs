@@ -6,9 +6,9 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use cabled_usbmux::server::{DeviceSource, Server, SourceEvent, bind_tcp};
+//! use cabled_usbmux::server::{Server, bind_tcp};
 //! use cabled_usbmux::store::PairRecordStore;
-//! use cabled_usbmux::{AttachedDevice, Daemon};
+//! use cabled_usbmux::{AttachedDevice, Daemon, DeviceSource, SourceEvent};
 //! use cabled_wire::ids::DeviceId;
 //! use cabled_wire::io::{BoxFuture, BoxStream, ConnectError};
 //! use tokio::sync::broadcast;
@@ -43,7 +43,7 @@
 //! # How it fits together
 //! [`Daemon`] is the client: it lists devices, listens, keeps pair records, and its [`DaemonDevice`] is what `lockdown`
 //! and everything above opens streams on. [`server::Server`] is the other end, for other people's programs, with its
-//! devices from a [`server::DeviceSource`] and its pair records in a [`store::PairRecordStore`]. Both speak [`msg`].
+//! devices from a [`DeviceSource`] and its pair records in a [`store::PairRecordStore`]. Both speak [`msg`].
 //! [`mux`] is below a daemon: the protocol on the cable itself, as a core without I/O and a driver over byte links.
 //!
 //! # Limits
@@ -52,23 +52,33 @@
 //! these are options or named constants. Streams have no half-close: closing the writing side ends both.
 //!
 //! # Features
-//! None. UNIX sockets are there where the system has them.
+//! - `usb` (off): [`usb`], devices on this computer's own USB ports with no daemon.
+//! - `network` (off): [`network`], devices that announce themselves by mDNS.
+//!
+//! UNIX sockets are there where the system has them.
 
 mod address;
 mod client;
 mod device;
+pub mod devices;
 mod error;
 pub mod msg;
 pub mod mux;
 mod netaddr;
+#[cfg(feature = "network")]
+pub mod network;
 pub mod server;
+mod source;
 pub mod store;
+#[cfg(feature = "usb")]
+pub mod usb;
 
 pub use address::{AddressError, DaemonAddr};
 pub use client::{CONNECT_DEADLINE, Daemon, DaemonDevice, Listener, REPLY_DEADLINE};
 pub use device::{AttachedDevice, ConnectionKind, Network, Usb};
 pub use error::DaemonError;
 pub use netaddr::{NetworkAddress, SockaddrLayout};
+pub use source::{DeviceSource, SourceEvent, Trouble};
 
 /// The program in the README, compiled and run.
 #[cfg(doctest)]

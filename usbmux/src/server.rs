@@ -10,7 +10,6 @@ mod conversation;
 mod listen;
 mod listener;
 mod records;
-mod source;
 mod tunnel;
 
 use std::collections::BTreeMap;
@@ -31,9 +30,9 @@ use tokio::time::timeout;
 pub use listener::bind_tcp;
 #[cfg(unix)]
 pub use listener::{UnixSocket, bind_unix};
-pub use source::{DeviceSource, SourceEvent};
 
 use crate::msg::ClientInfo;
+use crate::source::DeviceSource;
 use crate::store::PairRecordStore;
 
 /// Limits of a [`Server`].

@@ -21,9 +21,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cabled_usbmux::mux::{MuxDriver, MuxError, MuxHandle, MuxOptions, link};
-use cabled_usbmux::server::{DeviceSource, Server, ServerOptions, Serving, SourceEvent, bind_tcp};
+use cabled_usbmux::server::{Server, ServerOptions, Serving, bind_tcp};
 use cabled_usbmux::store::PairRecordStore;
-use cabled_usbmux::{AttachedDevice, Network, NetworkAddress};
+use cabled_usbmux::{AttachedDevice, DeviceSource, Network, NetworkAddress, SourceEvent};
 use cabled_wire::ids::DeviceId;
 use cabled_wire::io::{BoxFuture, BoxStream, Connect, ConnectError};
 use tokio::sync::broadcast;

@@ -56,6 +56,8 @@ pub mod mux;
 pub mod phone;
 pub mod profile;
 pub mod service;
+pub mod usb;
+pub mod usbip;
 
 pub use fault::{Direction, Fault, Faults};
 pub use log::{LogEntry, RequestLog};

@@ -7,10 +7,11 @@ use cabled_wire::ids::DeviceId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::broadcast::error::RecvError;
 
+use super::Shared;
 use super::conversation::Client;
-use super::{Shared, SourceEvent};
 use crate::AttachedDevice;
 use crate::msg::{ClientInfo, Event, ListenerEntry};
+use crate::source::SourceEvent;
 
 /// In the list of listeners as long as it listens.
 struct Entry {
@@ -63,6 +64,8 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Send + Unpin>(mut client: Cl
             event = events.recv() => match event {
                 Ok(SourceEvent::Attached(device)) => client.attached(&mut known, device).await,
                 Ok(SourceEvent::Detached(id)) => client.detached(&mut known, id).await,
+                // The protocol has no words for these.
+                Ok(SourceEvent::Changed(_) | SourceEvent::Trouble(_)) => true,
                 Err(RecvError::Lagged(_)) => client.resync(&mut known).await,
                 Err(RecvError::Closed) => return,
             },

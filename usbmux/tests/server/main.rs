@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cabled_usbmux::msg::{ClientInfo, Header, Message, MessageDecoder, Reply, Request, ResultCode};
-use cabled_usbmux::server::{DeviceSource, Server, ServerOptions, Serving, SourceEvent, bind_tcp};
+use cabled_usbmux::server::{Server, ServerOptions, Serving, bind_tcp};
 use cabled_usbmux::store::PairRecordStore;
-use cabled_usbmux::{AttachedDevice, Daemon};
+use cabled_usbmux::{AttachedDevice, Daemon, DeviceSource, SourceEvent};
 use cabled_wire::ids::{DeviceId, Udid};
 use cabled_wire::io::{BoxFuture, BoxStream, ConnectError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};

@@ -1,0 +1,1 @@
+//! Devices on this computer's own USB ports, with no daemon.
