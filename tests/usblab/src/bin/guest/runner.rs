@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cabled_usblab::{COMMAND_LINE, Events, Line, RESULTS, SCENARIOS, Scenario, Verdict};
+use cabled_usblab::{COMMAND_LINE, Events, Line, RESULTS, Scenario, Verdict};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::guest::Failure;
+use crate::Failure;
 use crate::tools;
 
 /// Where a scenario leaves its note.
@@ -31,7 +31,7 @@ pub fn run() -> Result<(), Failure> {
     let _daemon = start(events.unwrap_or(Events::Nothing))?;
     tell(&mut host, &Line::Ready)?;
     for name in word(COMMAND_LINE).split(',') {
-        let Some(scenario) = SCENARIOS.iter().find(|scenario| scenario.name == name) else {
+        let Some(scenario) = cabled_usblab::find(name) else {
             continue;
         };
         tell(&mut host, &Line::Begin(name.to_owned()))?;
