@@ -66,7 +66,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Send + Unpin>(mut client: Cl
                 Ok(SourceEvent::Detached(id)) => client.detached(&mut known, id).await,
                 Ok(SourceEvent::Paired(id)) => client.paired(&known, id).await,
                 // The protocol has no words for these.
-                Ok(SourceEvent::Changed(_) | SourceEvent::Trouble(_)) => true,
+                Ok(SourceEvent::Changed(_) | SourceEvent::Trouble(_) | SourceEvent::Cleared(_)) => true,
                 Err(RecvError::Lagged(_)) => client.resync(&mut known).await,
                 Err(RecvError::Closed) => return,
             },
