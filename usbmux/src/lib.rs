@@ -78,7 +78,7 @@ pub use client::{CONNECT_DEADLINE, Daemon, DaemonDevice, Listener, REPLY_DEADLIN
 pub use device::{AttachedDevice, ConnectionKind, Network, Usb};
 pub use error::DaemonError;
 pub use netaddr::{NetworkAddress, SockaddrLayout};
-pub use source::{DeviceSource, SourceEvent, Trouble};
+pub use source::{DeviceSource, SourceEvent, Trouble, UnattachedDevice};
 
 /// The program in the README, compiled and run.
 #[cfg(doctest)]
