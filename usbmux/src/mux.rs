@@ -32,6 +32,7 @@ pub mod frame;
 pub mod link;
 mod machine;
 mod ports;
+mod pump;
 mod stream;
 
 use std::fmt;
@@ -42,7 +43,7 @@ use cabled_wire::WireError;
 pub use device::MuxDevice;
 pub use driver::{MuxDriver, MuxHandle};
 pub use machine::{Event, Mux, Stats};
-pub use stream::MuxStream;
+pub use stream::{DeviceGone, MuxStream};
 
 use frame::Flags;
 

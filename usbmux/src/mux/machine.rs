@@ -536,15 +536,8 @@ impl Mux {
         let ids: Vec<ConnectionId> = self.slots.keys().copied().collect();
         for id in ids {
             let Some(slot) = self.slots.get_mut(&id) else { continue };
-            let reported = slot.connection.is_finished();
-            slot.connection.abort(CloseReason::Failed(failure.clone()));
-            self.report(
-                id,
-                Outcome {
-                    ended: !reported,
-                    ..Outcome::default()
-                },
-            );
+            let outcome = slot.connection.abort(CloseReason::Failed(failure.clone()));
+            self.report(id, outcome);
         }
         push_event(&mut self.events, Event::Failed(failure));
     }
