@@ -33,7 +33,10 @@ pub mod link;
 mod machine;
 mod ports;
 mod pump;
+mod queue;
+mod slots;
 mod stream;
+mod timers;
 
 use std::fmt;
 use std::time::Duration;
@@ -137,7 +140,11 @@ impl MuxOptions {
 
 /// Names one connection of one [`Mux`]; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(u64);
+pub struct ConnectionId {
+    serial: u64,
+    /// Where it is kept; places are used again.
+    place: usize,
+}
 
 /// The multiplexer cannot open a connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

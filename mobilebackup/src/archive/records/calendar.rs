@@ -33,9 +33,10 @@ mod tests;
 
 use serde::Serialize;
 
-use super::note::{Notes, Problem, RecordNote};
+use super::note::Notes;
+use super::store::read_into;
 use super::time::Timestamp;
-use super::{RecordError, Source, Store};
+use super::{RecordError, Source};
 use crate::archive::{Archive, FileEntry, Kind};
 
 pub(super) use export::EXPORTER;
@@ -348,7 +349,7 @@ impl CalendarBook {
     /// Looks at every row of the index, to find the stores of Reminders, whose names differ.
     ///
     /// # Errors
-    /// [`RecordError::Archive`] if the backup is locked or its index damaged.
+    /// [`RecordError::Archive`] if the backup is locked or its index damaged; [`RecordError::TooManyStores`].
     pub fn read_all(archive: &Archive) -> Result<Vec<Self>, RecordError> {
         let mut books = Vec::new();
         let events = archive.entry_at(CALENDAR.0, CALENDAR.1)?;
@@ -357,7 +358,10 @@ impl CalendarBook {
         }
         for entry in archive.entries()? {
             let entry = entry?;
-            if books.len() < MAX_STORES && entry.kind == Kind::File && is_reminders(&entry) {
+            if entry.kind == Kind::File && is_reminders(&entry) {
+                if books.len() == MAX_STORES {
+                    return Err(RecordError::TooManyStores { limit: MAX_STORES });
+                }
                 books.push(Self::read(archive, &entry, reminders::read));
             }
         }
@@ -370,15 +374,7 @@ impl CalendarBook {
         read: fn(&rusqlite::Connection, &mut Self) -> Result<(), RecordError>,
     ) -> Self {
         let mut book = Self::empty(entry.into());
-        if let Err(error) = Store::open(archive, entry).and_then(|store| {
-            book.problems.append(store.notes());
-            read(store.connection(), &mut book)
-        }) {
-            let reason = super::export::with_causes(&error);
-            book.problems
-                .push(RecordNote::table("the store", Problem::Damaged { reason }));
-            book.failure = Some(error);
-        }
+        book.failure = read_into(archive, entry, &mut book, |book| &mut book.problems, read);
         book
     }
 

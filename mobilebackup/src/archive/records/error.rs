@@ -25,6 +25,12 @@ pub enum RecordError {
         /// The table without which nothing can be read.
         table: &'static str,
     },
+    /// The backup lists more stores of one kind than a phone has, one per account or profile. Nothing is left out unsaid.
+    #[error("the backup lists more than {limit} databases of this kind; it is damaged or made up")]
+    TooManyStores {
+        /// How many are read at most.
+        limit: usize,
+    },
     /// The folder for the export has something in it.
     #[error("{} is not empty; choose a new folder for the export", folder.display())]
     NotEmpty {

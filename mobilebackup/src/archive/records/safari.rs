@@ -31,8 +31,7 @@ mod tabs;
 #[cfg(test)]
 mod tests;
 
-use super::note::{Notes, Problem, RecordNote};
-use super::{RecordError, Source, Store};
+use super::{RecordError, Source};
 use crate::archive::{Archive, FileEntry, Kind};
 
 pub use bookmarks::{Bookmark, BookmarkKind, Bookmarks};
@@ -51,28 +50,14 @@ fn stores(archive: &Archive, names: &[&str]) -> Result<Vec<FileEntry>, RecordErr
         let name = entry.path.rsplit('/').next().unwrap_or("");
         let ours = entry.path.starts_with("Library/Safari/")
             && (*entry.domain == *"HomeDomain" || entry.domain.contains("com.apple.mobilesafari"));
-        if ours && entry.kind == Kind::File && names.contains(&name) && found.len() < MAX_STORES {
+        if ours && entry.kind == Kind::File && names.contains(&name) {
+            if found.len() == MAX_STORES {
+                return Err(RecordError::TooManyStores { limit: MAX_STORES });
+            }
             found.push(entry);
         }
     }
     Ok(found)
-}
-
-/// Opens and reads one store; a failure is kept beside the problems.
-fn read_store(
-    archive: &Archive,
-    entry: &FileEntry,
-    problems: &mut Notes,
-    read: impl FnOnce(&rusqlite::Connection, &mut Notes) -> Result<(), RecordError>,
-) -> Option<RecordError> {
-    let read = Store::open(archive, entry).and_then(|store| {
-        problems.append(store.notes());
-        read(store.connection(), problems)
-    });
-    let error = read.err()?;
-    let reason = super::export::with_causes(&error);
-    problems.push(RecordNote::table("the store", Problem::Damaged { reason }));
-    Some(error)
 }
 
 /// The profile in a path, if there is one.

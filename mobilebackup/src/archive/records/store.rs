@@ -53,6 +53,25 @@ pub struct Store {
     database: Database,
 }
 
+/// Opens a store and reads it into `book`. A failure is returned and told among the problems, so that one bad store does
+/// not hide the others.
+pub(super) fn read_into<T>(
+    archive: &Archive,
+    entry: &FileEntry,
+    book: &mut T,
+    problems: impl Fn(&mut T) -> &mut Notes,
+    read: impl FnOnce(&Connection, &mut T) -> Result<(), RecordError>,
+) -> Option<RecordError> {
+    let outcome = Store::open(archive, entry).and_then(|store| {
+        problems(book).append(store.notes());
+        read(store.connection(), book)
+    });
+    let error = outcome.err()?;
+    let reason = super::export::with_causes(&error);
+    problems(book).push(RecordNote::table("the store", Problem::Damaged { reason }));
+    Some(error)
+}
+
 #[derive(Debug)]
 enum Database {
     OfBackup(OpenDatabase),

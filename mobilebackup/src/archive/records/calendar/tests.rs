@@ -4,6 +4,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::archive::FileId;
+use crate::archive::records::Problem;
 use crate::archive::records::RecordError;
 use crate::archive::records::icalendar::{self, reading};
 

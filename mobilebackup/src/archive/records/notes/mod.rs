@@ -45,9 +45,10 @@ mod wire;
 
 use serde::Serialize;
 
-use super::note::{Notes, Problem, RecordNote};
+use super::note::Notes;
+use super::store::read_into;
 use super::time::Timestamp;
-use super::{RecordError, Source, Store};
+use super::{RecordError, Source};
 use crate::archive::{Archive, FileEntry, Kind};
 
 pub use body::{AttachmentMark, MAX_RUNS, MAX_UNPACKED, NoteBody, NoteBodyError, Paragraph, ParagraphKind, Span};
@@ -284,15 +285,7 @@ impl NoteBook {
         read: impl FnOnce(&rusqlite::Connection, &mut Self) -> Result<(), RecordError>,
     ) -> Self {
         let mut book = Self::empty(entry.into());
-        if let Err(error) = Store::open(archive, entry).and_then(|store| {
-            book.problems.append(store.notes());
-            read(store.connection(), &mut book)
-        }) {
-            let reason = super::export::with_causes(&error);
-            book.problems
-                .push(RecordNote::table("the store", Problem::Damaged { reason }));
-            book.failure = Some(error);
-        }
+        book.failure = read_into(archive, entry, &mut book, |book| &mut book.problems, read);
         book
     }
 

@@ -9,6 +9,7 @@ use rusqlite::{Connection, params};
 
 use super::*;
 use crate::archive::FileId;
+use crate::archive::records::Problem;
 
 fn book() -> NoteBook {
     NoteBook::empty(Source {

@@ -12,6 +12,7 @@ use crate::archive::Archive;
 use crate::archive::records::html::escape;
 use crate::archive::records::note::{Notes, Problem};
 use crate::archive::records::schema::{Fields, Schema};
+use crate::archive::records::store::read_into;
 use crate::archive::records::time::Timestamp;
 use crate::archive::records::{RecordError, Source};
 
@@ -107,14 +108,18 @@ impl Bookmarks {
     /// Looks at every row of the index.
     ///
     /// # Errors
-    /// [`RecordError::Archive`] if the backup is locked or its index damaged.
+    /// [`RecordError::Archive`] if the backup is locked or its index damaged; [`RecordError::TooManyStores`].
     pub fn read_all(archive: &Archive) -> Result<Vec<Self>, RecordError> {
         let mut all = Vec::new();
         for entry in super::stores(archive, &["Bookmarks.db"])? {
             let (mut entries, mut problems) = (Vec::new(), Notes::default());
-            let failure = super::read_store(archive, &entry, &mut problems, |db, notes| {
-                read(db, &mut entries, notes)
-            });
+            let failure = read_into(
+                archive,
+                &entry,
+                &mut problems,
+                |notes| notes,
+                |db, notes| read(db, &mut entries, notes),
+            );
             all.push(Self {
                 source: (&entry).into(),
                 entries,

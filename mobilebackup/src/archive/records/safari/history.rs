@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::archive::Archive;
 use crate::archive::records::note::{Notes, Problem};
 use crate::archive::records::schema::Schema;
+use crate::archive::records::store::read_into;
 use crate::archive::records::time::Timestamp;
 use crate::archive::records::{RecordError, Source};
 
@@ -68,13 +69,19 @@ impl History {
     /// Looks at every row of the index.
     ///
     /// # Errors
-    /// [`RecordError::Archive`] if the backup is locked or its index damaged.
+    /// [`RecordError::Archive`] if the backup is locked or its index damaged; [`RecordError::TooManyStores`].
     pub fn read_all(archive: &Archive) -> Result<Vec<Self>, RecordError> {
         let mut all = Vec::new();
         for entry in super::stores(archive, &["History.db"])? {
             let source = Source::from(&entry);
             let (mut visits, mut problems) = (Vec::new(), Notes::default());
-            let failure = super::read_store(archive, &entry, &mut problems, |db, notes| read(db, &mut visits, notes));
+            let failure = read_into(
+                archive,
+                &entry,
+                &mut problems,
+                |notes| notes,
+                |db, notes| read(db, &mut visits, notes),
+            );
             all.push(Self {
                 profile: super::profile_of(&source),
                 source,

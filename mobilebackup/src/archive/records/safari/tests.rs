@@ -4,6 +4,9 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::archive::FileId;
+use crate::archive::build::{BuildOptions, Builder, Details};
+use crate::archive::records::Problem;
+use crate::archive::records::note::Notes;
 
 fn golden(name: &str) -> Connection {
     let data = std::fs::read(crate::archive::golden::folder().join("novkostya").join(name)).unwrap();
@@ -156,4 +159,23 @@ fn tabs_of_both_kinds_of_stores_are_read() {
     assert_eq!((found[0].private, found[0].title.as_deref()), (Some(true), Some("One")));
     assert_eq!((found[1].private, found[1].group), (None, Some(1)));
     assert!(problems.is_empty());
+}
+
+#[test]
+fn stores_beyond_the_limit_are_an_error_and_never_left_out_unsaid() {
+    let root = tempfile::tempdir().unwrap();
+    let with_profiles = |name: &str, profiles: usize| {
+        let mut builder = Builder::create(root.path().join(name), BuildOptions::default()).unwrap();
+        for profile in 0..profiles {
+            let path = format!("Library/Safari/Profiles/{profile}/History.db");
+            builder
+                .file("HomeDomain", &path, &b""[..], &Details::default())
+                .unwrap();
+        }
+        Archive::open(builder.finish().unwrap().folder).unwrap()
+    };
+    let at_the_limit = stores(&with_profiles("many", MAX_STORES), &["History.db"]).unwrap();
+    assert_eq!(at_the_limit.len(), MAX_STORES);
+    let beyond = stores(&with_profiles("more", MAX_STORES + 1), &["History.db"]);
+    assert!(matches!(beyond, Err(RecordError::TooManyStores { limit: MAX_STORES })));
 }
