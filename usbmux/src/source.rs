@@ -44,6 +44,8 @@ pub enum SourceEvent {
     Changed(AttachedDevice),
     /// It was pulled out; its streams end.
     Detached(DeviceId),
+    /// A pair record was stored for it: whoever keeps one reads it again.
+    Paired(DeviceId),
     /// A device is there and cannot be used, or a source sees nothing at all. A person has to act.
     Trouble(Trouble),
     /// A trouble is over: the device was opened after all, or pulled out; the source works again.
