@@ -67,26 +67,20 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario(
         "stock-tools",
         Events::Relay,
-        150,
-        "Debian's usbmuxd and libimobiledevice's tools: hotplug, pair, values, backup",
+        240,
+        "Debian's usbmuxd and libimobiledevice's tools: hotplug, pair, values, backup; then our client",
     ),
     scenario(
-        "stock-work",
+        "stock-connections",
         Events::Relay,
         120,
-        "our client through Debian's usbmuxd: pair, files, backup",
+        "200 connections opened and closed at random through Debian's usbmuxd",
     ),
     scenario(
         "usbmuxd-tools",
         Events::Relay,
-        150,
-        "our usbmuxd and libimobiledevice's tools: hotplug, pair, values, backup",
-    ),
-    scenario(
-        "usbmuxd-work",
-        Events::Relay,
-        120,
-        "our client through our usbmuxd: pair, files, backup",
+        240,
+        "our usbmuxd and libimobiledevice's tools: hotplug, pair, values, backup; then our client",
     ),
     scenario(
         "usbmuxd-sizes",

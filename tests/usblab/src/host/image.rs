@@ -27,7 +27,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs -o mode=755 tmpfs /run
-mount -t tmpfs tmpfs /tmp
+mount -t tmpfs -o size=4g tmpfs /tmp
 for module in /modules/*.ko; do
   [ -e \"$module\" ] && insmod \"$module\"
 done

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bus_stub;
 #[cfg(target_os = "linux")]
 mod plug;
 #[cfg(target_os = "linux")]

@@ -1,12 +1,11 @@
 //! Virtual phones on the guest's virtual USB controller.
 
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cabled::virtualdevice::contents::Recipe;
 use cabled::virtualdevice::usb::{UsbFaults, UsbOptions, UsbPhone};
-use cabled::virtualdevice::usbip::{self, Attached};
+use cabled::virtualdevice::usbip::{Attachment, attach};
 use cabled::virtualdevice::{Phone, Profile};
 use cabled::wire::ids::Udid;
 
@@ -21,7 +20,7 @@ pub struct Plugged {
     pub udid: Udid,
     /// What goes wrong on its cable.
     pub faults: UsbFaults,
-    attached: Attached,
+    _attachment: Attachment,
 }
 
 /// A phone that is the same for the same seed, with a few files.
@@ -36,17 +35,13 @@ pub fn phone(seed: u64) -> Result<Phone, Failure> {
 /// Plugs a phone in and waits until the kernel has found it.
 pub async fn plug(phone: &Phone) -> Result<Plugged, Failure> {
     let before = tools::usb_devices();
-    let usb = UsbPhone::new(
-        Arc::new(Workbench::new(phone.clone())),
-        UsbOptions::of_profile(phone.profile()),
-    );
-    let faults = usb.faults().clone();
-    let attached = usbip::attach(usb)?;
+    let bench = Arc::new(Workbench::new(phone.clone()));
+    let attachment = attach(UsbPhone::new(bench, UsbOptions::of_profile(phone.profile()))?).await?;
     let found = || tools::usb_devices().len() > before.len();
     tools::until(Duration::from_secs(20), "the kernel has found the phone", found)?;
     Ok(Plugged {
         udid: phone.udid().clone(),
-        faults,
-        attached,
+        faults: attachment.faults(),
+        _attachment: attachment,
     })
 }

@@ -5,10 +5,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cabled::usbmux::{AttachedDevice, Daemon, DaemonAddr, DeviceId, DeviceSource};
-use cabled::wire::ids::Udid;
+use crate::bus_stub::{UsbBus, UsbOptions};
+use cabled::usbmux::{AttachedDevice, Daemon, DaemonAddr, DeviceSource};
+use cabled::wire::ids::{DeviceId, Udid};
 use cabled::wire::io::{BoxFuture, BoxStream, Connect, ConnectError};
-use cabled_usbmux::usb::{UsbBus, UsbOptions};
 
 use crate::Failure;
 use crate::tools;
@@ -19,11 +19,16 @@ pub const SOCKET: &str = "/var/run/usbmuxd";
 /// Where it keeps pair records.
 pub const RECORDS: &str = "/var/lib/lockdown";
 
+/// Between two looks at what is listed: asking takes the one processor away from what is to happen.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Which one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Debian's usbmuxd.
+    /// Debian's usbmuxd, as it is started everywhere: it pairs with a phone before it lists it.
     Stock,
+    /// The same with `-p`: it lists a phone at once.
+    StockUnpaired,
     /// Our daemon.
     Ours,
     /// Our driver in this process.
@@ -45,9 +50,11 @@ impl System {
     /// # Errors
     /// It does not come up within ten seconds.
     pub async fn start(kind: Kind) -> Result<Self, Failure> {
+        let _ = std::fs::remove_file(SOCKET);
         let process = match kind {
             Kind::Direct => return Ok(Self::Direct(UsbBus::start(UsbOptions::default())?)),
             Kind::Stock => Process::start("/usr/sbin/usbmuxd", &["-f", "-v"])?,
+            Kind::StockUnpaired => Process::start("/usr/sbin/usbmuxd", &["-f", "-p"])?,
             Kind::Ours => Process::start("usbmuxd-cabled", &["--usb", "--socket", SOCKET, "--records", RECORDS])?,
         };
         tools::until(Duration::from_secs(10), "the daemon listens", || {
@@ -85,7 +92,7 @@ impl System {
                 };
                 return Err(format!("{udid} is not listed after {limit:.0?}{troubles}").into());
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -99,7 +106,7 @@ impl System {
             if started.elapsed() > limit {
                 return Err(format!("{udid} is still listed {limit:.0?} after it was unplugged").into());
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(LOOK).await;
         }
         Ok(started.elapsed())
     }
@@ -153,11 +160,6 @@ impl Process {
     pub fn start(program: &str, args: &[&str]) -> Result<Self, Failure> {
         let child = Command::new(program).args(args).stdin(Stdio::null()).spawn();
         Ok(Self(child.map_err(|error| format!("{program}: {error}"))?))
-    }
-
-    /// Its number.
-    pub fn id(&self) -> u32 {
-        self.0.id()
     }
 
     /// Ends it at once, as a crash does.

@@ -15,13 +15,26 @@ pub const CONTROLLER: &str = "/sys/devices/platform/vhci_hcd.0";
 ///
 /// # Errors
 /// It is not so after `limit`; `what` says what it was.
-pub fn until(limit: Duration, what: &str, mut so: impl FnMut() -> bool) -> Result<Duration, Failure> {
+pub fn until(limit: Duration, what: &str, so: impl FnMut() -> bool) -> Result<Duration, Failure> {
+    until_every(Duration::from_millis(5), limit, what, so)
+}
+
+/// As [`until`], for looks that take time themselves: the guest has one processor.
+///
+/// # Errors
+/// As [`until`].
+pub fn until_every(
+    pause: Duration,
+    limit: Duration,
+    what: &str,
+    mut so: impl FnMut() -> bool,
+) -> Result<Duration, Failure> {
     let started = Instant::now();
     while !so() {
         if started.elapsed() > limit {
             return Err(format!("after {limit:.0?} still not: {what}").into());
         }
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(pause);
     }
     Ok(started.elapsed())
 }

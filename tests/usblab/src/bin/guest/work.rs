@@ -43,15 +43,23 @@ pub async fn pair(route: &Route) -> Result<Paired, Failure> {
     Ok(Paired::new(route.clone(), record))
 }
 
-/// Pairs, writes a file and reads it back, makes a small backup and checks every file of it.
+/// Pairs, and does what [`files_backup`] does.
 ///
 /// # Errors
-/// Any step fails, or data differs.
+/// As [`pair`] and [`files_backup`].
 pub async fn pair_files_backup(route: &Route, udid: &Udid) -> Outcome {
     let started = Instant::now();
     let paired = pair(route).await?;
-    let pairing = started.elapsed();
+    let took = started.elapsed();
+    let note = files_backup(&paired, udid).await?;
+    Ok(format!("pair {:.1} s, {note}", took.as_secs_f64()))
+}
 
+/// Writes a file and reads it back, makes a small backup and checks every file of it.
+///
+/// # Errors
+/// Any step fails, or data differs.
+pub async fn files_backup(paired: &Paired, udid: &Udid) -> Outcome {
     let started = Instant::now();
     let afc = Afc::new(paired.start_service("com.apple.afc", Escrow::IfNeeded).await?);
     let data = Bytes::from(patterns(7, FILE));
@@ -65,7 +73,7 @@ pub async fn pair_files_backup(route: &Route, udid: &Udid) -> Outcome {
     let started = Instant::now();
     let root = tempfile::tempdir()?;
     let mut folder = PlainFolder::new(root.path());
-    let report = Backup::new(&paired)
+    let report = Backup::new(paired)
         .run(BackupOptions::default(), &mut folder, &mut ())
         .await?;
     let archive = Archive::open(folder.device_path(udid.as_str()))?;
@@ -73,8 +81,7 @@ pub async fn pair_files_backup(route: &Route, udid: &Udid) -> Outcome {
         return Err("the backup is not sound".into());
     }
     Ok(format!(
-        "pair {:.1} s, 300 kB written and read in {:.1} s, backup of {} files in {:.1} s",
-        pairing.as_secs_f64(),
+        "300 kB written and read in {:.1} s, {} files backed up in {:.1} s",
         files.as_secs_f64(),
         report.outcome.files_received,
         started.elapsed().as_secs_f64()
@@ -185,7 +192,8 @@ async fn connection(route: &Route, seed: u64) -> Result<u64, Failure> {
     let mut stream = open(route, ECHO).await?;
     let mut bytes = 0;
     for _ in 0..random.below(4) {
-        let length = random.below(if random.below(5) == 0 { 100_000 } else { 3000 }) + 1;
+        let most = if random.below(5) == 0 { 100_000 } else { 3000 };
+        let length = random.below(most) + 1;
         echo(&mut stream, &patterns(random.next(), usize::try_from(length)?)).await?;
         bytes += length;
         if random.below(3) == 0 {

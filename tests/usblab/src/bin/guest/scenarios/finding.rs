@@ -34,7 +34,7 @@ pub async fn hotplug(kind: Kind) -> Outcome {
 
 /// The stock daemon holds the interface: we say so, and who; and take the device once it is free.
 pub async fn busy() -> Outcome {
-    let stock = System::start(Kind::Stock).await?;
+    let stock = System::start(Kind::StockUnpaired).await?;
     let phone = plug::phone(1)?;
     let _plugged = plug::plug(&phone).await?;
     stock.find(phone.udid(), FOUND).await?;
@@ -106,11 +106,18 @@ pub async fn unconfigured(kind: Kind) -> Outcome {
             .any(|device: &std::path::PathBuf| configuration(Path::new(device)) == 0)
     };
     let after = until(FOUND, "udevd has set configuration 0", zero)?;
-    let system = System::start(kind).await?;
+    let mut system = System::start(kind).await?;
     let (route, found) = system.find(phone.udid(), FOUND).await?;
     work::connections(&route, 5, 1).await?;
     drop(plugged);
-    system.lose(phone.udid(), FOUND).await?;
+    if kind == Kind::StockUnpaired {
+        // The rule also asks this daemon to end when the last phone is gone, which it does sooner or later.
+        until(FOUND, "the kernel has lost the phone", || usb_devices().is_empty())?;
+        drop(system);
+        system = System::start(kind).await?;
+    } else {
+        system.lose(phone.udid(), FOUND).await?;
+    }
 
     let _plugged = plug::plug(&phone).await?;
     let (route, again) = system.find(phone.udid(), FOUND).await?;

@@ -54,8 +54,7 @@ async fn scenario(name: &str) -> Outcome {
         "stock-tools" => stock::tools(Kind::Stock).await,
         "usbmuxd-tools" => stock::tools(Kind::Ours).await,
 
-        "stock-work" => clients::work(Kind::Stock).await,
-        "usbmuxd-work" => clients::work(Kind::Ours).await,
+        "stock-connections" => clients::connections(Kind::StockUnpaired).await,
         "direct-work" => clients::work(Kind::Direct).await,
         "direct-sizes" => clients::sizes(Kind::Direct).await,
         "usbmuxd-sizes" => clients::sizes(Kind::Ours).await,
@@ -68,7 +67,7 @@ async fn scenario(name: &str) -> Outcome {
         "usbmuxd-hotplug" => finding::hotplug(Kind::Ours).await,
         "direct-busy" => finding::busy().await,
         "direct-ipheth" => finding::beside_ipheth().await,
-        "udevd-stock" => finding::unconfigured(Kind::Stock).await,
+        "udevd-stock" => finding::unconfigured(Kind::StockUnpaired).await,
         "udevd-direct" => finding::unconfigured(Kind::Direct).await,
         "udevd-usbmuxd" => finding::unconfigured(Kind::Ours).await,
         "polling-direct" => finding::hotplug(Kind::Direct).await,
@@ -97,7 +96,7 @@ async fn boot(events: Events) -> Outcome {
     if daemon != (events == Events::Udevd) {
         return Err(format!("events come from {}, and systemd-udevd runs: {daemon}", events.name()).into());
     }
-    let _usbmuxd = System::start(Kind::Stock).await?;
+    let _usbmuxd = System::start(Kind::StockUnpaired).await?;
     let listed = tools::output("idevice_id", &["-l"], Duration::from_secs(10))?;
     if !listed.trim().is_empty() {
         return Err(format!("nothing is plugged in, and usbmuxd lists {listed}").into());
