@@ -21,7 +21,8 @@ const TURN: u32 = 32;
 
 /// A client's socket.
 pub(super) trait ClientSocket: AsyncRead + AsyncWrite + Send + Unpin {
-    /// Whether the client has closed its end, even while bytes from it wait to be read.
+    /// Whether the client is known to have closed its end. UNIX sockets tell even while bytes from it wait to be read; with
+    /// TCP the news may be behind bytes for which there is no room.
     fn has_hung_up(&self) -> bool;
 }
 

@@ -91,11 +91,19 @@ async fn a_tunnel_delivers_what_it_holds_before_it_closes() {
     client.await.unwrap();
 }
 
+/// By a UNIX socket, where it shows at once; TCP tells of the end only behind the bytes, or after some minutes.
+#[cfg(unix)]
 #[tokio::test]
 async fn a_client_that_is_gone_ends_its_tunnel_though_the_device_reads_nothing() {
+    use cabled_usbmux::{Daemon, DaemonAddr, server::bind_unix};
+
     let mut bed = bed(ServerOptions::default().with_max_clients(1));
     bed.bus.plug(phone(1));
-    let mut stream = bed.daemon.connect(DeviceId(1), 9).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("usbmuxd");
+    let _serving = bed.server.serve_unix(bind_unix(&path).unwrap());
+    let local = Daemon::new(DaemonAddr::Unix(path));
+    let mut stream = local.connect(DeviceId(1), 9).await.unwrap();
     let (_, far) = bed.opened.recv().await.unwrap();
     // More than all buffers on the way: the end of the client's stream is behind bytes that nobody takes.
     let writing = async {
