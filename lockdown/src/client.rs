@@ -107,6 +107,19 @@ impl Lockdown {
         self.channel.call(RequestBody::Unpair(request)).await.map(drop)
     }
 
+    /// Has the device check that it knows a pairing (`ValidatePair`). Systems before iOS 7 want it before a session.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `InvalidHostID` if the device has no such pairing, and others; [`Error::Link`].
+    pub async fn validate_pair(&mut self, record: &PairRecord) -> Result<(), Error> {
+        let request = PairRequest {
+            record: Some(record.for_device()),
+            protocol_version: Some("2".to_owned()),
+            ..PairRequest::default()
+        };
+        self.channel.call(RequestBody::ValidatePair(request)).await.map(drop)
+    }
+
     /// Opens a session: `StartSession`, then TLS pinned to the pair record. Dropping the future closes the connection.
     ///
     /// # Errors

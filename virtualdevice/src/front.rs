@@ -210,6 +210,12 @@ impl Front {
         self.bus.list()
     }
 
+    /// The phones as a source of devices: for a server with other options, or one view of all devices.
+    #[must_use]
+    pub fn source(&self) -> Arc<dyn DeviceSource> {
+        Arc::<Bus>::clone(&self.bus)
+    }
+
     /// A byte stream to a phone's port, the way clients get it but without a socket.
     ///
     /// # Errors

@@ -64,14 +64,16 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Send + Unpin>(mut client: Cl
             event = events.recv() => match event {
                 Ok(SourceEvent::Attached(device)) => client.attached(&mut known, device).await,
                 Ok(SourceEvent::Detached(id)) => client.detached(&mut known, id).await,
+                Ok(SourceEvent::Paired(id)) => client.paired(&known, id).await,
                 // The protocol has no words for these.
-                Ok(SourceEvent::Changed(_) | SourceEvent::Trouble(_)) => true,
+                Ok(SourceEvent::Changed(_) | SourceEvent::Trouble(_) | SourceEvent::Cleared(_)) => true,
                 Err(RecvError::Lagged(_)) => client.resync(&mut known).await,
                 Err(RecvError::Closed) => return,
             },
             device = paired.recv() => match device {
-                Ok(id) if known.contains(&id) => client.event(&Event::Paired(id)).await,
-                Ok(_) | Err(RecvError::Lagged(_)) => true,
+                Ok(id) => client.paired(&known, id).await,
+                // Which ones were missed nobody knows; reading a record again for nothing does no harm.
+                Err(RecvError::Lagged(_)) => client.all_paired(&known).await,
                 Err(RecvError::Closed) => return,
             },
         };
@@ -101,6 +103,19 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Client<S> {
 
     async fn detached(&mut self, known: &mut BTreeSet<DeviceId>, id: DeviceId) -> bool {
         !known.remove(&id) || self.event(&Event::Detached(id)).await
+    }
+
+    async fn paired(&mut self, known: &BTreeSet<DeviceId>, id: DeviceId) -> bool {
+        !known.contains(&id) || self.event(&Event::Paired(id)).await
+    }
+
+    async fn all_paired(&mut self, known: &BTreeSet<DeviceId>) -> bool {
+        for id in known {
+            if !self.event(&Event::Paired(*id)).await {
+                return false;
+            }
+        }
+        true
     }
 
     /// Brings the client from what it knows to what is.
