@@ -32,7 +32,11 @@ pub mod frame;
 pub mod link;
 mod machine;
 mod ports;
+mod pump;
+mod queue;
+mod slots;
 mod stream;
+mod timers;
 
 use std::fmt;
 use std::time::Duration;
@@ -42,7 +46,7 @@ use cabled_wire::WireError;
 pub use device::MuxDevice;
 pub use driver::{MuxDriver, MuxHandle};
 pub use machine::{Event, Mux, Stats};
-pub use stream::MuxStream;
+pub use stream::{DeviceGone, MuxStream};
 
 use frame::Flags;
 
@@ -136,7 +140,11 @@ impl MuxOptions {
 
 /// Names one connection of one [`Mux`]; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(u64);
+pub struct ConnectionId {
+    serial: u64,
+    /// Where it is kept; places are used again.
+    place: usize,
+}
 
 /// The multiplexer cannot open a connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

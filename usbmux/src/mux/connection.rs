@@ -1,19 +1,21 @@
 //! One connection of the host side. Holds no socket, no task and no clock.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 
-use super::frame::{Flags, Segment};
+use super::frame::{Flags, Numbers, Segment};
+use super::queue::{Blocks, Queue};
 use super::{CloseReason, MuxOptions, Violation};
 
 /// How long unannounced room may stay unannounced.
 const UPDATE_DELAY: Duration = Duration::from_millis(30);
 /// The window in a SYN, as every implementation has it: 512 units of 256 bytes.
 const SYN_WINDOW: u32 = 131_072;
-/// Smaller payloads are copied together: each would otherwise hold on to the whole block it was read in.
-const COPY_BELOW: usize = 4096;
+/// How long a RST may wait for a link that takes nothing. Then the connection is over without one.
+const RESET_LIMIT: Duration = Duration::from_secs(5);
+/// What stands for deadlines further away than the clock goes.
+const FAR: Duration = Duration::from_secs(1 << 30);
 
 /// Where a connection is; a variant carries what only that state needs. Spec: usbmux, section 10.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ enum State {
     /// Closed by us; the rest of our bytes is on its way.
     Draining { give_up: Instant },
     /// The RST waits to be sent.
-    ResetDue,
+    ResetDue { give_up: Instant },
     /// Over.
     Closed,
 }
@@ -54,12 +56,14 @@ pub(super) struct Connection {
     peer_ack: u32,
     /// Bytes the device has room for, counted from what it acknowledged.
     peer_window: u32,
-    outgoing: VecDeque<u8>,
+    /// Bytes for the device.
+    outgoing: Queue,
     /// Number of the next byte expected.
     rx_next: u32,
     /// Number of the first byte we have not given the device room for.
     edge: u32,
-    incoming: Incoming,
+    /// Received bytes that nobody has read.
+    incoming: Queue,
     /// A segment with the current acknowledgment has to go out.
     ack_due: bool,
     update_at: Option<Instant>,
@@ -75,10 +79,10 @@ impl Connection {
             tx_next: options.initial_sequence,
             peer_ack: options.initial_sequence,
             peer_window: 0,
-            outgoing: VecDeque::new(),
+            outgoing: Queue::default(),
             rx_next: 0,
             edge: 0,
-            incoming: Incoming::default(),
+            incoming: Queue::default(),
             ack_due: false,
             update_at: None,
             reason: None,
@@ -106,17 +110,16 @@ impl Connection {
     pub(super) fn handle_segment(
         &mut self,
         segment: &Segment,
-        payload: Bytes,
+        payload: &[u8],
         now: Instant,
         options: &MuxOptions,
+        blocks: &mut Blocks,
     ) -> Outcome {
         match (&self.state, segment.flags) {
-            (State::SynSent { .. }, flags) if flags.contains(Flags::RST) => self.end(
-                State::Closed,
-                CloseReason::Refused {
-                    text: text_of(&payload),
-                },
-            ),
+            (State::SynSent { .. }, flags) if flags.contains(Flags::RST) => {
+                let text = text_of(payload);
+                self.end(State::Closed, CloseReason::Refused { text })
+            }
             (State::SynSent { .. }, Flags::SYN_ACK) if segment.ack == self.tx_next => {
                 self.peer_ack = segment.ack;
                 self.peer_window = segment.window_bytes();
@@ -129,29 +132,27 @@ impl Connection {
                     ..Outcome::default()
                 }
             }
-            (State::SynSent { .. }, flags) => self.violated(Violation::Handshake { flags }),
-            (State::Established | State::Draining { .. }, flags) if flags.contains(Flags::RST) => self.end(
-                State::Closed,
-                CloseReason::Reset {
-                    text: text_of(&payload),
-                },
-            ),
+            (State::SynSent { .. }, flags) => self.violated(now, Violation::Handshake { flags }),
+            (State::Established | State::Draining { .. }, flags) if flags.contains(Flags::RST) => {
+                let text = text_of(payload);
+                self.end(State::Closed, CloseReason::Reset { text })
+            }
             (State::Established | State::Draining { .. }, Flags::ACK) => {
                 self.acknowledged(segment);
-                let outcome = match self.accept(segment, payload, options) {
+                let outcome = match self.accept(segment, payload, options, blocks) {
                     Ok(readable) => Outcome {
                         readable,
                         ..Outcome::default()
                     },
-                    Err(violation) => return self.violated(violation),
+                    Err(violation) => return self.violated(now, violation),
                 };
                 self.schedule_update(now, options);
-                self.drained();
+                self.drained(now);
                 outcome
             }
-            (State::Established | State::Draining { .. }, flags) => self.violated(Violation::Flags { flags }),
+            (State::Established | State::Draining { .. }, flags) => self.violated(now, Violation::Flags { flags }),
             // A frame on its way while we closed, or of a previous owner of the port.
-            (State::SynDue { .. } | State::ResetDue | State::Closed, _) => Outcome::default(),
+            (State::SynDue { .. } | State::ResetDue { .. } | State::Closed, _) => Outcome::default(),
         }
     }
 
@@ -165,7 +166,13 @@ impl Connection {
     }
 
     /// Takes the payload in; says whether there is something new to read.
-    fn accept(&mut self, segment: &Segment, payload: Bytes, options: &MuxOptions) -> Result<bool, Violation> {
+    fn accept(
+        &mut self,
+        segment: &Segment,
+        payload: &[u8],
+        options: &MuxOptions,
+        blocks: &mut Blocks,
+    ) -> Result<bool, Violation> {
         let ahead = segment.seq.wrapping_sub(self.rx_next).cast_signed();
         let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         if ahead > 0 {
@@ -191,7 +198,7 @@ impl Connection {
             self.rx_next = self.rx_next.wrapping_add(len);
             return Ok(false);
         }
-        let room = options.receive_buffer.saturating_sub(self.incoming.len);
+        let room = options.receive_buffer.saturating_sub(self.incoming.len());
         if payload.len() > room {
             return Err(Violation::Window {
                 room,
@@ -199,13 +206,13 @@ impl Connection {
             });
         }
         self.rx_next = self.rx_next.wrapping_add(len);
-        self.incoming.push(payload);
+        self.incoming.push(payload, blocks);
         Ok(true)
     }
 
     /// Room for the device, in whole units of 256 bytes.
     fn room(&self, options: &MuxOptions) -> u32 {
-        let room = options.receive_buffer.saturating_sub(self.incoming.len);
+        let room = options.receive_buffer.saturating_sub(self.incoming.len());
         u32::try_from(room).unwrap_or(u32::MAX).min(0x00ff_ff00) & !0xff
     }
 
@@ -232,7 +239,7 @@ impl Connection {
     /// Whether a segment could go out now.
     pub(super) fn wants_transmit(&self) -> bool {
         match self.state {
-            State::SynDue { .. } | State::ResetDue => true,
+            State::SynDue { .. } | State::ResetDue { .. } => true,
             State::Established | State::Draining { .. } => self.ack_due || self.sendable() > 0,
             State::SynSent { .. } | State::Closed => false,
         }
@@ -244,14 +251,14 @@ impl Connection {
         self.peer_window.saturating_sub(self.in_flight()).min(queued)
     }
 
-    /// The next segment and how many bytes of [`Connection::payload`] go with it.
-    pub(super) fn poll_segment(&mut self, max_payload: u32, options: &MuxOptions) -> Option<(Segment, usize)> {
+    /// Whether its turn yields a frame, and how many bytes go with it. To be followed by [`Connection::transmit`].
+    pub(super) fn next_segment(&mut self, max_payload: u32, options: &MuxOptions) -> Option<(Segment, usize)> {
         let (flags, len) = match self.state {
             State::SynDue { give_up } => {
                 self.state = State::SynSent { give_up };
                 (Flags::SYN, 0)
             }
-            State::ResetDue => {
+            State::ResetDue { .. } => {
                 self.state = State::Closed;
                 (Flags::RST, 0)
             }
@@ -265,6 +272,19 @@ impl Connection {
         // A SYN counts as one byte.
         self.tx_next = self.tx_next.wrapping_add(if flags == Flags::SYN { 1 } else { len });
         Some((segment, usize::try_from(len).unwrap_or(0)))
+    }
+
+    /// Appends the frame of a segment and `len` bytes to `out`.
+    pub(super) fn transmit(
+        &mut self,
+        segment: &Segment,
+        len: usize,
+        numbers: Option<Numbers>,
+        out: &mut BytesMut,
+        blocks: &mut Blocks,
+    ) {
+        segment.encode_head(numbers, len, out);
+        self.outgoing.pop(len, out, blocks);
     }
 
     fn segment(&mut self, flags: Flags, options: &MuxOptions) -> Segment {
@@ -287,34 +307,30 @@ impl Connection {
         }
     }
 
-    /// The first `len` bytes waiting to be sent, in the two parts of the ring.
-    pub(super) fn payload(&self, len: usize) -> [&[u8]; 2] {
-        let (first, second) = self.outgoing.as_slices();
-        match first.split_at_checked(len) {
-            Some((head, _)) => [head, &[]],
-            None => [first, second.get(..len.saturating_sub(first.len())).unwrap_or(second)],
-        }
-    }
-
-    /// They are sent.
-    pub(super) fn advance(&mut self, len: usize) {
-        self.outgoing.drain(..len.min(self.outgoing.len()));
-        self.drained();
-    }
-
     /// Takes bytes for sending, as many as the buffer has room for.
-    pub(super) fn write(&mut self, data: &[u8], options: &MuxOptions) -> Result<usize, CloseReason> {
+    pub(super) fn write(
+        &mut self,
+        data: &[u8],
+        options: &MuxOptions,
+        blocks: &mut Blocks,
+    ) -> Result<usize, CloseReason> {
         if !matches!(self.state, State::Established) {
             return Err(self.reason.clone().unwrap_or(CloseReason::Local));
         }
         let room = options.send_buffer.saturating_sub(self.outgoing.len()).min(data.len());
-        self.outgoing.extend(data.get(..room).unwrap_or_default());
+        self.outgoing.push(data.get(..room).unwrap_or_default(), blocks);
         Ok(room)
     }
 
     /// Hands out received bytes; what is held stays readable after the end.
-    pub(super) fn read(&mut self, now: Instant, out: &mut impl BufMut, options: &MuxOptions) -> usize {
-        let read = self.incoming.read(out);
+    pub(super) fn read(
+        &mut self,
+        now: Instant,
+        out: &mut impl BufMut,
+        options: &MuxOptions,
+        blocks: &mut Blocks,
+    ) -> usize {
+        let read = self.incoming.pop(usize::MAX, out, blocks);
         if read > 0 {
             self.schedule_update(now, options);
         }
@@ -330,45 +346,55 @@ impl Connection {
     pub(super) fn close(&mut self, now: Instant, options: &MuxOptions) {
         match self.state {
             State::SynDue { .. } => self.state = State::Closed,
-            State::SynSent { .. } => self.state = State::ResetDue,
+            State::SynSent { .. } => self.state = reset_due(now),
             State::Established => {
                 self.state = State::Draining {
-                    give_up: now.checked_add(options.drain_limit).unwrap_or(now),
+                    give_up: deadline(now, options.drain_limit),
                 };
-                self.incoming = Incoming::default();
+                self.incoming.clear();
                 self.update_at = None;
-                self.drained();
+                self.drained(now);
             }
-            State::Draining { .. } | State::ResetDue | State::Closed => return,
+            State::Draining { .. } | State::ResetDue { .. } | State::Closed => return,
         }
         self.reason.get_or_insert(CloseReason::Local);
     }
 
-    /// The link is gone: nothing can be sent any more.
-    pub(super) fn abort(&mut self, reason: CloseReason) {
-        self.end(State::Closed, reason);
+    /// The link is gone: nothing can be sent any more. A close that was not through is not one: bytes may be lost.
+    pub(super) fn abort(&mut self, reason: CloseReason) -> Outcome {
+        if matches!(self.state, State::Draining { .. }) {
+            self.reason = None;
+        }
+        self.end(State::Closed, reason)
     }
 
-    fn drained(&mut self) {
+    fn drained(&mut self, now: Instant) {
         if matches!(self.state, State::Draining { .. }) && self.outgoing.is_empty() && self.in_flight() == 0 {
-            self.state = State::ResetDue;
+            self.state = reset_due(now);
         }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
-            State::SynDue { give_up } | State::SynSent { give_up } | State::Draining { give_up } => Some(give_up),
+            State::SynDue { give_up }
+            | State::SynSent { give_up }
+            | State::Draining { give_up }
+            | State::ResetDue { give_up } => Some(give_up),
             State::Established => self.update_at,
-            State::ResetDue | State::Closed => None,
+            State::Closed => None,
         }
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant, options: &MuxOptions) -> Outcome {
         match self.state {
             State::SynDue { give_up } if give_up <= now => self.end(State::Closed, CloseReason::TimedOut),
-            State::SynSent { give_up } if give_up <= now => self.end(State::ResetDue, CloseReason::TimedOut),
+            State::SynSent { give_up } if give_up <= now => self.end(reset_due(now), CloseReason::TimedOut),
             State::Draining { give_up } if give_up <= now => {
-                self.state = State::ResetDue;
+                self.state = reset_due(now);
+                Outcome::default()
+            }
+            State::ResetDue { give_up } if give_up <= now => {
+                self.state = State::Closed;
                 Outcome::default()
             }
             State::Established if self.update_at.is_some_and(|at| at <= now) => {
@@ -380,15 +406,15 @@ impl Connection {
         }
     }
 
-    fn violated(&mut self, violation: Violation) -> Outcome {
-        self.end(State::ResetDue, CloseReason::Protocol(violation))
+    fn violated(&mut self, now: Instant, violation: Violation) -> Outcome {
+        self.end(reset_due(now), CloseReason::Protocol(violation))
     }
 
     fn end(&mut self, state: State, reason: CloseReason) -> Outcome {
         let ended = self.reason.is_none();
         self.state = state;
         self.reason.get_or_insert(reason);
-        self.outgoing = VecDeque::new();
+        self.outgoing.clear();
         self.update_at = None;
         Outcome {
             ended,
@@ -397,48 +423,19 @@ impl Connection {
     }
 }
 
+/// The moment `limit` after `now`.
+pub(super) fn deadline(now: Instant, limit: Duration) -> Instant {
+    now.checked_add(limit.min(FAR)).unwrap_or(now)
+}
+
+fn reset_due(now: Instant) -> State {
+    State::ResetDue {
+        give_up: deadline(now, RESET_LIMIT),
+    }
+}
+
 /// The reason in a RST, fit for a log: at most 200 characters, no control characters.
 fn text_of(payload: &[u8]) -> String {
     let text = String::from_utf8_lossy(payload.get(..800).unwrap_or(payload));
     cabled_wire::WireError::excerpt(text.trim_end_matches(['\0', '\n', '\r', ' ']))
-}
-
-/// Received bytes that nobody has read. Holds at most a small multiple of `len` in memory.
-#[derive(Debug, Default)]
-struct Incoming {
-    pieces: VecDeque<Bytes>,
-    /// Small pieces copied together; behind all of `pieces`.
-    tail: BytesMut,
-    len: usize,
-}
-
-impl Incoming {
-    fn push(&mut self, piece: Bytes) {
-        self.len = self.len.saturating_add(piece.len());
-        if piece.len() < COPY_BELOW {
-            self.tail.extend_from_slice(&piece);
-            return;
-        }
-        if !self.tail.is_empty() {
-            self.pieces.push_back(self.tail.split().freeze());
-        }
-        self.pieces.push_back(piece);
-    }
-
-    fn read(&mut self, out: &mut impl BufMut) -> usize {
-        let before = self.len;
-        while out.has_remaining_mut() && self.len > 0 {
-            let room = out.remaining_mut();
-            let front = match self.pieces.front_mut() {
-                Some(front) => front.split_to(room.min(front.len())),
-                None => self.tail.split_to(room.min(self.tail.len())).freeze(),
-            };
-            self.len = self.len.saturating_sub(front.len());
-            out.put_slice(&front);
-            if self.pieces.front().is_some_and(Bytes::is_empty) {
-                self.pieces.pop_front();
-            }
-        }
-        before.saturating_sub(self.len)
-    }
 }

@@ -156,19 +156,27 @@ impl Segment {
     /// Appends header and payload as one frame. The payload comes in two parts, as a ring buffer has it.
     pub fn encode(&self, numbers: Option<Numbers>, payload: [&[u8]; 2], out: &mut BytesMut) {
         let [first, second] = payload;
-        let body = first.len().saturating_add(second.len()).saturating_add(Self::LEN);
-        out.reserve(body.saturating_add(HeaderStyle::Long.len()));
-        put_header(protocol::TCP, numbers, body, out);
-        out.put_u16(self.source);
-        out.put_u16(self.destination);
-        out.put_u32(self.seq);
-        out.put_u32(self.ack);
-        out.put_u8(0x50);
-        out.put_u8(self.flags.0);
-        out.put_u16(self.window);
-        out.put_u32(0); // checksum, urgent pointer
+        self.encode_head(numbers, first.len().saturating_add(second.len()), out);
         out.put_slice(first);
         out.put_slice(second);
+    }
+
+    /// Appends everything of a frame that comes before its payload; exactly `payload` bytes have to follow, and there is
+    /// room for them in `out` already.
+    pub fn encode_head(&self, numbers: Option<Numbers>, payload: usize, out: &mut BytesMut) {
+        let body = payload.saturating_add(Self::LEN);
+        out.reserve(body.saturating_add(HeaderStyle::Long.len()));
+        put_header(protocol::TCP, numbers, body, out);
+        let mut head = [0; Self::LEN]; // checksum and urgent pointer stay 0
+        let mut rest = &mut head[..];
+        rest.put_u16(self.source);
+        rest.put_u16(self.destination);
+        rest.put_u32(self.seq);
+        rest.put_u32(self.ack);
+        rest.put_u8(0x50);
+        rest.put_u8(self.flags.0);
+        rest.put_u16(self.window);
+        out.put_slice(&head);
     }
 }
 
@@ -247,6 +255,56 @@ pub enum Frame {
     },
 }
 
+/// A [`Frame`] whose bytes lie in somebody's buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FrameRef<'a> {
+    /// [`Frame::Version`].
+    Version {
+        /// 1 or 2.
+        major: u32,
+        /// 0.
+        minor: u32,
+    },
+    /// [`Frame::Control`].
+    Control {
+        /// How bad it is.
+        kind: ControlKind,
+        /// The text, maybe with a NUL or a line feed at its end.
+        text: &'a [u8],
+    },
+    /// [`Frame::Setup`].
+    Setup {
+        /// Always one byte 7.
+        value: &'a [u8],
+    },
+    /// [`Frame::Tcp`].
+    Tcp {
+        /// Its header.
+        segment: Segment,
+        /// Bytes of the stream; in a RST a text, maybe empty.
+        payload: &'a [u8],
+    },
+    /// [`Frame::Unknown`].
+    Unknown {
+        /// Its number.
+        protocol: u32,
+        /// Everything behind the header.
+        payload: &'a [u8],
+    },
+}
+
+/// The first frame of a buffer, still in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peeked<'a> {
+    /// The frame, or what is wrong inside it; the stream goes on behind it either way.
+    pub frame: Result<FrameRef<'a>, WireError>,
+    /// What the long header said.
+    pub numbers: Option<Numbers>,
+    /// Its length on the wire, header included: as much as has to be taken off the buffer.
+    pub len: usize,
+}
+
 /// One frame off the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
@@ -258,14 +316,17 @@ pub struct Taken {
     pub len: usize,
 }
 
-/// Takes the first complete frame off `buffer`, or nothing when more bytes are needed.
-///
-/// The payload shares the buffer's memory. The style is what was agreed on; a VERSION frame has the short header always.
-///
-/// # Errors
-/// [`WireError::Invalid`] for a length below the header's, [`WireError::TooLong`] above [`MAX_FRAME`]: the stream is
-/// lost then, as nobody can tell where the next frame starts.
-pub fn take(buffer: &mut BytesMut, style: HeaderStyle) -> Result<Option<Taken>, WireError> {
+/// A frame's header, checked; all of the frame is there.
+struct Head {
+    protocol: u32,
+    numbers: Option<Numbers>,
+    /// Length of the header.
+    style: HeaderStyle,
+    /// Length of the frame.
+    len: usize,
+}
+
+fn head(buffer: &[u8], style: HeaderStyle) -> Result<Option<Head>, WireError> {
     let mut r = Reader::new(buffer);
     if r.remaining() < HeaderStyle::Short.len() {
         return Ok(None);
@@ -303,67 +364,128 @@ pub fn take(buffer: &mut BytesMut, style: HeaderStyle) -> Result<Option<Taken>, 
             rx_seq: r.u16_be("rx_seq")?,
         }),
     };
-    let mut frame = buffer.split_to(len);
-    frame.advance(style.len());
-    Ok(Some(Taken {
-        frame: Frame::decode(protocol, frame.freeze()),
+    Ok(Some(Head {
+        protocol,
         numbers,
+        style,
         len,
     }))
 }
 
-impl Frame {
-    fn decode(protocol: u32, payload: Bytes) -> Result<Self, WireError> {
-        let mut r = Reader::new(&payload);
+/// Looks at the first frame of `buffer` where it lies, or says that more bytes are needed. Copies nothing.
+///
+/// The style is what was agreed on; a VERSION frame has the short header always.
+///
+/// # Errors
+/// As [`take`].
+pub fn peek(buffer: &[u8], style: HeaderStyle) -> Result<Option<Peeked<'_>>, WireError> {
+    let Some(head) = head(buffer, style)? else {
+        return Ok(None);
+    };
+    let body = buffer.get(head.style.len()..head.len).unwrap_or_default();
+    Ok(Some(Peeked {
+        frame: FrameRef::decode(head.protocol, body),
+        numbers: head.numbers,
+        len: head.len,
+    }))
+}
+
+/// Takes the first complete frame off `buffer`, or nothing when more bytes are needed.
+///
+/// The payload shares the buffer's memory. The style is what was agreed on; a VERSION frame has the short header always.
+///
+/// # Errors
+/// [`WireError::Invalid`] for a length below the header's, [`WireError::TooLong`] above [`MAX_FRAME`]: the stream is
+/// lost then, as nobody can tell where the next frame starts.
+pub fn take(buffer: &mut BytesMut, style: HeaderStyle) -> Result<Option<Taken>, WireError> {
+    let Some(head) = head(buffer, style)? else {
+        return Ok(None);
+    };
+    let mut frame = buffer.split_to(head.len);
+    frame.advance(head.style.len());
+    let body = frame.freeze();
+    Ok(Some(Taken {
+        frame: FrameRef::decode(head.protocol, &body).map(|frame| frame.within(&body)),
+        numbers: head.numbers,
+        len: head.len,
+    }))
+}
+
+impl<'a> FrameRef<'a> {
+    fn decode(protocol: u32, payload: &'a [u8]) -> Result<Self, WireError> {
+        let mut r = Reader::new(payload);
         Ok(match protocol {
             protocol::VERSION => Self::Version {
                 major: r.u32_be("major")?,
                 minor: r.u32_be("minor")?,
             },
             // The type may be missing as well.
-            protocol::CONTROL => match r.u8("type") {
-                Ok(kind) => Self::Control {
-                    kind: kind.into(),
-                    text: payload.slice(1..),
+            protocol::CONTROL => match payload.split_first() {
+                Some((kind, text)) => Self::Control {
+                    kind: (*kind).into(),
+                    text,
                 },
-                Err(_) => Self::Control {
+                None => Self::Control {
                     kind: ControlKind::Other(0),
                     text: payload,
                 },
             },
             protocol::SETUP => Self::Setup { value: payload },
-            protocol::TCP => {
-                let segment = Segment {
-                    source: r.u16_be("source port")?,
-                    destination: r.u16_be("destination port")?,
-                    seq: r.u32_be("sequence number")?,
-                    ack: r.u32_be("acknowledgment number")?,
-                    flags: Flags(0),
-                    window: 0,
-                };
-                let offset = usize::from(r.u8("data offset")? >> 4).saturating_mul(4);
-                let segment = Segment {
-                    flags: Flags(r.u8("flags")?),
-                    window: r.u16_be("window")?,
-                    ..segment
-                };
-                r.take("checksum", 4)?;
-                let value = u64::try_from(offset).unwrap_or(u64::MAX);
-                if offset < Segment::LEN || offset > payload.len() {
-                    return Err(WireError::Invalid {
-                        what: "data offset",
-                        value,
-                    });
-                }
-                Self::Tcp {
-                    segment,
-                    payload: payload.slice(offset..),
-                }
-            }
+            protocol::TCP => Self::tcp(payload, &mut r)?,
             protocol => Self::Unknown { protocol, payload },
         })
     }
 
+    fn tcp(body: &'a [u8], r: &mut Reader<'a>) -> Result<Self, WireError> {
+        let source = r.u16_be("source port")?;
+        let destination = r.u16_be("destination port")?;
+        let seq = r.u32_be("sequence number")?;
+        let ack = r.u32_be("acknowledgment number")?;
+        let offset = usize::from(r.u8("data offset")? >> 4).saturating_mul(4);
+        let flags = Flags(r.u8("flags")?);
+        let window = r.u16_be("window")?;
+        r.take("checksum", 4)?;
+        let Some(payload) = body.get(offset..).filter(|_| offset >= Segment::LEN) else {
+            return Err(WireError::Invalid {
+                what: "data offset",
+                value: u64::try_from(offset).unwrap_or(u64::MAX),
+            });
+        };
+        let segment = Segment {
+            source,
+            destination,
+            seq,
+            ack,
+            flags,
+            window,
+        };
+        Ok(Self::Tcp { segment, payload })
+    }
+
+    /// The same frame, sharing the memory of `body`, which it was decoded from.
+    fn within(self, body: &Bytes) -> Frame {
+        match self {
+            Self::Version { major, minor } => Frame::Version { major, minor },
+            Self::Control { kind, text } => Frame::Control {
+                kind,
+                text: body.slice_ref(text),
+            },
+            Self::Setup { value } => Frame::Setup {
+                value: body.slice_ref(value),
+            },
+            Self::Tcp { segment, payload } => Frame::Tcp {
+                segment,
+                payload: body.slice_ref(payload),
+            },
+            Self::Unknown { protocol, payload } => Frame::Unknown {
+                protocol,
+                payload: body.slice_ref(payload),
+            },
+        }
+    }
+}
+
+impl Frame {
     /// Appends the frame, with the long header when there are numbers for it. VERSION always has the short one.
     pub fn encode(&self, numbers: Option<Numbers>, out: &mut BytesMut) {
         match self {
@@ -397,13 +519,17 @@ fn put_header(protocol: u32, numbers: Option<Numbers>, body: usize, out: &mut By
     } else {
         HeaderStyle::Short
     };
-    out.put_u32(protocol);
-    out.put_u32(u32::try_from(body.saturating_add(style.len())).unwrap_or(u32::MAX));
+    let len = u32::try_from(body.saturating_add(style.len())).unwrap_or(u32::MAX);
+    let mut header = [0; HeaderStyle::Long.len()];
+    let mut rest = &mut header[..];
+    rest.put_u32(protocol);
+    rest.put_u32(len);
     if let Some(numbers) = numbers {
-        out.put_u32(numbers.magic);
-        out.put_u16(numbers.tx_seq);
-        out.put_u16(numbers.rx_seq);
+        rest.put_u32(numbers.magic);
+        rest.put_u16(numbers.tx_seq);
+        rest.put_u16(numbers.rx_seq);
     }
+    out.put_slice(header.get(..style.len()).unwrap_or(&header));
 }
 
 #[cfg(test)]

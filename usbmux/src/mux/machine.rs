@@ -3,19 +3,23 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::connection::{Connection, Outcome};
-use super::frame::{self, ControlKind, Flags, Frame, HeaderStyle, NOTHING_RECEIVED, Numbers, Segment};
+use super::connection::{Connection, Outcome, deadline};
+use super::frame::{self, ControlKind, Flags, Frame, FrameRef, HeaderStyle, NOTHING_RECEIVED, Numbers, Segment};
 use super::ports::Ports;
+use super::queue::Blocks;
+use super::slots::{Slot, Slots};
+use super::timers::Timers;
 use super::{CloseReason, ConnectionId, Failure, MuxError, MuxOptions};
 
 /// VERSION is sent this often before the device counts as silent.
 const VERSION_TRIES: u32 = 3;
 /// Answers to stale frames that wait to be sent; more are dropped, they are a courtesy.
 const MAX_RESETS: usize = 64;
-/// Events that nobody fetched; only CONTROL texts and wake-ups can be that many, and the oldest go first.
-const MAX_EVENTS: usize = 8192;
+/// Texts of CONTROL frames that nobody fetched, and how much of one is kept; more are dropped, they are for a log.
+const MAX_TEXTS: usize = 256;
+const MAX_TEXT: usize = 1024;
 
 /// What the core tells the layer above.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +44,7 @@ pub enum Event {
     Control {
         /// How bad it is.
         kind: ControlKind,
-        /// The text as it came.
+        /// The text as it came, at most 1024 bytes of it.
         text: Bytes,
     },
     /// The link is unusable; all connections have ended.
@@ -75,25 +79,6 @@ enum State {
     Failed(Failure),
 }
 
-/// A connection with what only the layer above cares for.
-#[derive(Debug)]
-struct Slot {
-    connection: Connection,
-    /// Queued in `ready`.
-    queued: bool,
-    /// Somebody waits for bytes, for room.
-    read_waits: bool,
-    write_waits: bool,
-    /// Nobody holds the id any more: forget the connection when it is closed.
-    released: bool,
-    /// The device accepted it, whatever came later.
-    accepted: bool,
-    /// The port is given back.
-    rested: bool,
-    /// The deadline that the driver was last told about.
-    known_timeout: Option<Instant>,
-}
-
 /// Multiplexes connections to one device; does no I/O and reads no clock.
 ///
 /// After each call that takes `now`, drain [`Mux::poll_transmit`] and [`Mux::poll_event`] to `None`, then read
@@ -104,16 +89,21 @@ pub struct Mux {
     options: MuxOptions,
     state: State,
     clock: Instant,
-    slots: HashMap<ConnectionId, Slot>,
+    slots: Slots,
+    timers: Timers,
+    blocks: Blocks,
     by_port: HashMap<u16, ConnectionId>,
     ports: Ports,
-    next_id: u64,
     /// Connections with something to send, served in turn.
     ready: VecDeque<ConnectionId>,
     /// VERSION and SETUP that wait to be sent.
     handshake: VecDeque<Frame>,
     resets: VecDeque<Segment>,
+    /// A reset was the last frame: connections go before the next.
+    reset_went: bool,
     events: VecDeque<Event>,
+    /// How many of them are texts.
+    texts: usize,
     tx_seq: u16,
     rx_seq: u16,
     timers_moved: bool,
@@ -124,19 +114,22 @@ impl Mux {
     /// A new link: sends VERSION first.
     #[must_use]
     pub fn new(now: Instant, options: MuxOptions) -> Self {
-        let again = now.checked_add(options.version_limit).unwrap_or(now);
+        let again = deadline(now, options.version_limit);
         Self {
             options,
             state: State::VersionSent { tries: 1, again },
             clock: now,
-            slots: HashMap::new(),
+            slots: Slots::default(),
+            timers: Timers::default(),
+            blocks: Blocks::default(),
             by_port: HashMap::new(),
             ports: Ports::default(),
-            next_id: 0,
             ready: VecDeque::new(),
             handshake: VecDeque::from([Frame::Version { major: 2, minor: 0 }]),
             resets: VecDeque::new(),
+            reset_went: false,
             events: VecDeque::new(),
+            texts: 0,
             tx_seq: 0,
             rx_seq: NOTHING_RECEIVED,
             timers_moved: true,
@@ -172,24 +165,9 @@ impl Mux {
             return Err(MuxError::TooManyConnections { limit });
         }
         let local = self.ports.take(now).ok_or(MuxError::NoPort)?;
-        self.next_id = self.next_id.wrapping_add(1);
-        let id = ConnectionId(self.next_id);
-        let give_up = now.checked_add(within).unwrap_or(now);
-        let connection = Connection::open(local, port, give_up, &self.options);
+        let connection = Connection::open(local, port, deadline(now, within), &self.options);
+        let id = self.slots.insert(Slot::new(connection));
         self.by_port.insert(local, id);
-        self.slots.insert(
-            id,
-            Slot {
-                connection,
-                queued: false,
-                read_waits: false,
-                write_waits: false,
-                released: false,
-                accepted: false,
-                rested: false,
-                known_timeout: None,
-            },
-        );
         self.touch(id);
         Ok(id)
     }
@@ -197,19 +175,19 @@ impl Mux {
     /// Whether the device accepted the connection; it may have said something and ended it since.
     #[must_use]
     pub fn was_accepted(&self, id: ConnectionId) -> bool {
-        self.slots.get(&id).is_some_and(|slot| slot.accepted)
+        self.slots.get(id).is_some_and(|slot| slot.accepted)
     }
 
     /// Whether nothing more will be sent or received on the connection.
     #[must_use]
     pub fn is_closed(&self, id: ConnectionId) -> bool {
-        self.slots.get(&id).is_none_or(|slot| slot.connection.is_closed())
+        self.slots.get(id).is_none_or(|slot| slot.connection.is_closed())
     }
 
     /// Why a connection ended, once it has; `Local` for one that is unknown.
     #[must_use]
     pub fn close_reason(&self, id: ConnectionId) -> Option<CloseReason> {
-        match self.slots.get(&id) {
+        match self.slots.get(id) {
             Some(slot) => slot.connection.reason().cloned(),
             None => Some(CloseReason::Local),
         }
@@ -218,7 +196,7 @@ impl Mux {
     /// Bytes of a connection that the device has not acknowledged.
     #[must_use]
     pub fn in_flight(&self, id: ConnectionId) -> u32 {
-        self.slots.get(&id).map_or(0, |slot| slot.connection.in_flight())
+        self.slots.get(id).map_or(0, |slot| slot.connection.in_flight())
     }
 
     /// Hands bytes over for sending and says how many were taken: 0 when the buffer is full, [`Event::Writable`]
@@ -228,8 +206,8 @@ impl Mux {
     /// The reason why the connection ended.
     pub fn write(&mut self, now: Instant, id: ConnectionId, data: &[u8]) -> Result<usize, CloseReason> {
         self.clock = now;
-        let slot = self.slots.get_mut(&id).ok_or(CloseReason::Local)?;
-        let taken = slot.connection.write(data, &self.options)?;
+        let slot = self.slots.get_mut(id).ok_or(CloseReason::Local)?;
+        let taken = slot.connection.write(data, &self.options, &mut self.blocks)?;
         slot.write_waits = taken == 0;
         self.touch(id);
         Ok(taken)
@@ -241,8 +219,8 @@ impl Mux {
     /// The reason why the connection ended, once everything that arrived before was read.
     pub fn read(&mut self, now: Instant, id: ConnectionId, out: &mut impl BufMut) -> Result<usize, CloseReason> {
         self.clock = now;
-        let slot = self.slots.get_mut(&id).ok_or(CloseReason::Local)?;
-        let read = slot.connection.read(now, out, &self.options);
+        let slot = self.slots.get_mut(id).ok_or(CloseReason::Local)?;
+        let read = slot.connection.read(now, out, &self.options, &mut self.blocks);
         if read == 0 && out.has_remaining_mut() && slot.connection.is_finished() {
             return Err(slot.connection.reason().cloned().unwrap_or(CloseReason::Local));
         }
@@ -255,7 +233,7 @@ impl Mux {
     /// RST. [`Event::Drained`] follows.
     pub fn close(&mut self, now: Instant, id: ConnectionId) {
         self.clock = now;
-        if let Some(slot) = self.slots.get_mut(&id) {
+        if let Some(slot) = self.slots.get_mut(id) {
             slot.connection.close(now, &self.options);
             self.touch(id);
         }
@@ -263,36 +241,44 @@ impl Mux {
 
     /// Closes a connection whose id nobody will use again.
     pub fn release(&mut self, now: Instant, id: ConnectionId) {
-        if let Some(slot) = self.slots.get_mut(&id) {
+        if let Some(slot) = self.slots.get_mut(id) {
             slot.released = true;
         }
         self.close(now, id);
     }
 
-    /// Takes complete frames off what arrived; the rest stays in `input` for the next call.
+    /// Takes complete frames off what arrived; the rest stays in `input` for the next call. Keeps no part of `input`:
+    /// its memory is the caller's again.
     pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) {
         self.clock = now;
-        loop {
+        let mut rest: &[u8] = input;
+        let lost = loop {
             let style = match &self.state {
                 State::VersionSent { .. } => HeaderStyle::Short,
                 State::Active { style } => *style,
                 State::Failed(_) => return input.clear(),
             };
-            match frame::take(input, style) {
-                Ok(Some(taken)) => {
-                    self.stats.frames_in = self.stats.frames_in.wrapping_add(1);
-                    self.note_numbers(taken.numbers);
-                    match taken.frame {
-                        Ok(frame) => self.handle_frame(now, frame),
-                        Err(error) => {
-                            self.stats.bad_frames = self.stats.bad_frames.wrapping_add(1);
-                            tracing::debug!(%error, "malformed frame dropped");
-                        }
-                    }
+            let taken = match frame::peek(rest, style) {
+                Ok(Some(taken)) => taken,
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            };
+            self.stats.frames_in = self.stats.frames_in.wrapping_add(1);
+            self.note_numbers(taken.numbers);
+            match taken.frame {
+                Ok(frame) => self.handle_frame(now, frame),
+                Err(error) => {
+                    self.stats.bad_frames = self.stats.bad_frames.wrapping_add(1);
+                    tracing::debug!(%error, "malformed frame dropped");
                 }
-                Ok(None) => return,
-                Err(error) => return self.fail(Failure::Frame(error)),
             }
+            rest = rest.get(taken.len..).unwrap_or_default();
+        };
+        let left = rest.len();
+        input.advance(input.len().saturating_sub(left));
+        if let Some(error) = lost {
+            input.clear();
+            self.fail(Failure::Frame(error));
         }
     }
 
@@ -311,37 +297,35 @@ impl Mux {
                     return self.fail(Failure::NoVersion);
                 }
                 *tries = tries.saturating_add(1);
-                *again = now.checked_add(self.options.version_limit).unwrap_or(now);
+                *again = deadline(now, self.options.version_limit);
                 self.handshake.push_back(Frame::Version { major: 2, minor: 0 });
             }
             _ => {}
         }
-        let due: Vec<ConnectionId> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.connection.poll_timeout().is_some_and(|at| at <= now))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in due {
-            if let Some(slot) = self.slots.get_mut(&id) {
+        // Each turn moves one connection to a later state or takes its deadline away, so this ends.
+        while let Some((at, place)) = self.timers.first()
+            && at <= now
+        {
+            let Some(id) = self.slots.id_at(place) else {
+                self.timers.set(place, None);
+                continue;
+            };
+            if let Some(slot) = self.slots.get_mut(id) {
                 let outcome = slot.connection.handle_timeout(now, &self.options);
                 self.report(id, outcome);
             }
         }
     }
 
-    /// When [`Mux::handle_timeout`] wants to be called. Looks at every connection.
+    /// When [`Mux::handle_timeout`] wants to be called. Costs the same however many connections there are.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let version = match &self.state {
             State::VersionSent { again, .. } => Some(*again),
             State::Active { .. } | State::Failed(_) => None,
         };
-        self.slots
-            .values()
-            .filter_map(|slot| slot.connection.poll_timeout())
-            .chain(version)
-            .min()
+        let connections = self.timers.first().map(|(at, _)| at);
+        [version, connections].into_iter().flatten().min()
     }
 
     /// Whether [`Mux::poll_transmit`] has something or [`Mux::poll_timeout`] may have moved since it last said `None`.
@@ -352,7 +336,11 @@ impl Mux {
 
     /// What happened.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if matches!(event, Some(Event::Control { .. })) {
+            self.texts = self.texts.saturating_sub(1);
+        }
+        event
     }
 
     /// Appends the next frame to `out` and gives its length, or `None` when nothing is to be sent now.
@@ -365,14 +353,24 @@ impl Mux {
                 self.numbers()
             };
             frame.encode(numbers, out);
-        } else if let Some(segment) = self.resets.pop_front() {
-            segment.encode(self.numbers(), [&[], &[]], out);
-        } else if !self.transmit_connection(out) {
+        } else if !(self.transmit_reset(out) || self.transmit_connection(out)) {
             self.timers_moved = false;
             return None;
         }
         self.stats.frames_out = self.stats.frames_out.wrapping_add(1);
         Some(out.len().saturating_sub(before))
+    }
+
+    /// Resets for strangers, in turn with the connections: a device that asks for many gets no more than half of the
+    /// link.
+    fn transmit_reset(&mut self, out: &mut BytesMut) -> bool {
+        let turn = !std::mem::take(&mut self.reset_went) || self.ready.is_empty();
+        let Some(segment) = turn.then(|| self.resets.pop_front()).flatten() else {
+            return false;
+        };
+        segment.encode(self.numbers(), [&[], &[]], out);
+        self.reset_went = true;
+        true
     }
 
     fn transmit_connection(&mut self, out: &mut BytesMut) -> bool {
@@ -382,16 +380,15 @@ impl Mux {
         let overhead = style.len().saturating_add(Segment::LEN);
         let max_payload = u32::try_from(self.options.max_frame.saturating_sub(overhead)).unwrap_or(u32::MAX);
         while let Some(id) = self.ready.pop_front() {
-            let Some(slot) = self.slots.get_mut(&id) else { continue };
+            let Some(slot) = self.slots.get_mut(id) else { continue };
             slot.queued = false;
-            let Some((segment, len)) = slot.connection.poll_segment(max_payload, &self.options) else {
+            let Some((segment, len)) = slot.connection.next_segment(max_payload, &self.options) else {
                 continue;
             };
             let numbers = next_numbers(*style, &mut self.tx_seq, self.rx_seq);
-            segment.encode(numbers, slot.connection.payload(len), out);
-            slot.connection.advance(len);
+            slot.connection.transmit(&segment, len, numbers, out, &mut self.blocks);
             if len > 0 && std::mem::take(&mut slot.write_waits) {
-                push_event(&mut self.events, Event::Writable(id));
+                self.events.push_back(Event::Writable(id));
             }
             self.touch(id);
             return true;
@@ -421,19 +418,23 @@ impl Mux {
         self.rx_seq = numbers.tx_seq;
     }
 
-    fn handle_frame(&mut self, now: Instant, frame: Frame) {
+    fn handle_frame(&mut self, now: Instant, frame: FrameRef<'_>) {
         match (&self.state, frame) {
-            (State::VersionSent { .. }, Frame::Version { major, .. }) => self.handle_version(major),
+            (State::VersionSent { .. }, FrameRef::Version { major, .. }) => self.handle_version(major),
             // Whatever a previous owner of the link left in it.
             (State::VersionSent { .. } | State::Failed(_), _) => {}
-            (State::Active { .. }, Frame::Version { .. }) => {
+            (State::Active { .. }, FrameRef::Version { .. }) => {
                 tracing::warn!("the device sent VERSION again; ignored");
             }
-            (State::Active { .. }, Frame::Tcp { segment, payload }) => self.handle_segment(now, &segment, payload),
-            (State::Active { .. }, Frame::Control { kind, text }) => {
-                push_event(&mut self.events, Event::Control { kind, text });
+            (State::Active { .. }, FrameRef::Tcp { segment, payload }) => self.handle_segment(now, &segment, payload),
+            (State::Active { .. }, FrameRef::Control { kind, text }) => {
+                if self.texts < MAX_TEXTS {
+                    self.texts = self.texts.saturating_add(1);
+                    let text = Bytes::copy_from_slice(text.get(..MAX_TEXT).unwrap_or(text));
+                    self.events.push_back(Event::Control { kind, text });
+                }
             }
-            (State::Active { .. }, Frame::Setup { .. } | Frame::Unknown { .. }) => {
+            (State::Active { .. }, FrameRef::Setup { .. } | FrameRef::Unknown { .. }) => {
                 self.stats.unknown_frames = self.stats.unknown_frames.wrapping_add(1);
             }
         }
@@ -454,15 +455,16 @@ impl Mux {
                 value: Bytes::from_static(&[7]),
             });
         }
-        push_event(&mut self.events, Event::Ready { version: major });
+        self.events.push_back(Event::Ready { version: major });
     }
 
-    fn handle_segment(&mut self, now: Instant, segment: &Segment, payload: Bytes) {
+    fn handle_segment(&mut self, now: Instant, segment: &Segment, payload: &[u8]) {
         let id = self.by_port.get(&segment.destination).copied();
-        let slot = id.and_then(|id| self.slots.get_mut(&id).map(|slot| (id, slot)));
+        let slot = id.and_then(|id| self.slots.get_mut(id).map(|slot| (id, slot)));
         match slot {
             Some((id, slot)) if slot.connection.ports().1 == segment.source => {
-                let outcome = slot.connection.handle_segment(segment, payload, now, &self.options);
+                let connection = &mut slot.connection;
+                let outcome = connection.handle_segment(segment, payload, now, &self.options, &mut self.blocks);
                 self.report(id, outcome);
             }
             _ => {
@@ -482,30 +484,30 @@ impl Mux {
     }
 
     fn report(&mut self, id: ConnectionId, outcome: Outcome) {
-        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let Some(slot) = self.slots.get_mut(id) else { return };
         if outcome.connected {
             slot.accepted = true;
-            push_event(&mut self.events, Event::Connected(id));
+            self.events.push_back(Event::Connected(id));
         }
         if outcome.readable && std::mem::take(&mut slot.read_waits) {
-            push_event(&mut self.events, Event::Readable(id));
+            self.events.push_back(Event::Readable(id));
         }
         if outcome.ended && !slot.released {
             let reason = slot.connection.reason().cloned().unwrap_or(CloseReason::Local);
-            push_event(&mut self.events, Event::Closed(id, reason));
+            self.events.push_back(Event::Closed(id, reason));
         }
         self.touch(id);
     }
 
     /// After anything happened to a connection: queue it for sending, or forget it when it is over.
     fn touch(&mut self, id: ConnectionId) {
-        let Some(slot) = self.slots.get_mut(&id) else { return };
-        let timeout = slot.connection.poll_timeout();
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let first = self.timers.first().map(|(at, _)| at);
+        self.timers.set(id.place, slot.connection.poll_timeout());
         // A deadline that moved back wakes the driver for nothing, once; only an earlier one is news.
-        if timeout.is_some_and(|at| slot.known_timeout.is_none_or(|known| at < known)) {
-            self.timers_moved = true;
+        if let Some((at, _)) = self.timers.first() {
+            self.timers_moved |= first.is_none_or(|first| at < first);
         }
-        slot.known_timeout = timeout;
         if slot.connection.wants_transmit() && !slot.queued {
             slot.queued = true;
             self.ready.push_back(id);
@@ -516,11 +518,14 @@ impl Mux {
                 self.by_port.remove(&port);
                 self.ports.rest(self.clock, port);
                 if slot.connection.reason() == Some(&CloseReason::Local) && !slot.released {
-                    push_event(&mut self.events, Event::Drained(id));
+                    self.events.push_back(Event::Drained(id));
                 }
             }
             if slot.released {
-                self.slots.remove(&id);
+                self.slots.remove(id);
+                if self.slots.is_empty() {
+                    self.blocks.release();
+                }
             }
         }
     }
@@ -533,20 +538,12 @@ impl Mux {
         self.handshake.clear();
         self.resets.clear();
         self.ready.clear();
-        let ids: Vec<ConnectionId> = self.slots.keys().copied().collect();
-        for id in ids {
-            let Some(slot) = self.slots.get_mut(&id) else { continue };
-            let reported = slot.connection.is_finished();
-            slot.connection.abort(CloseReason::Failed(failure.clone()));
-            self.report(
-                id,
-                Outcome {
-                    ended: !reported,
-                    ..Outcome::default()
-                },
-            );
+        for id in self.slots.ids() {
+            let Some(slot) = self.slots.get_mut(id) else { continue };
+            let outcome = slot.connection.abort(CloseReason::Failed(failure.clone()));
+            self.report(id, outcome);
         }
-        push_event(&mut self.events, Event::Failed(failure));
+        self.events.push_back(Event::Failed(failure));
     }
 }
 
@@ -563,11 +560,4 @@ fn next_numbers(style: HeaderStyle, tx_seq: &mut u16, rx_seq: u16) -> Option<Num
             Some(numbers)
         }
     }
-}
-
-fn push_event(events: &mut VecDeque<Event>, event: Event) {
-    if matches!(event, Event::Control { .. }) && events.len() >= MAX_EVENTS {
-        return; // texts for a log; everything else is bounded by the number of connections
-    }
-    events.push_back(event);
 }
