@@ -150,6 +150,13 @@ impl DevicesBuilder {
         self
     }
 
+    /// Adds paired devices on the network.
+    #[cfg(feature = "network")]
+    pub fn network(mut self, source: crate::network::NetworkSource) -> Self {
+        self.sources.push((Origin::Network, Arc::new(source)));
+        self
+    }
+
     /// Sets how many devices of one source are listed (default 1024).
     pub fn device_limit(mut self, limit: usize) -> Self {
         self.limit = Some(limit);
