@@ -2,6 +2,7 @@
 
 mod device;
 mod socket;
+mod source;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 pub use device::DaemonDevice;
+pub use source::{DaemonSource, DaemonSourceOptions};
 
 use crate::error::DaemonError;
 use crate::msg::{

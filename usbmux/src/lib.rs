@@ -74,7 +74,7 @@ pub mod store;
 pub mod usb;
 
 pub use address::{AddressError, DaemonAddr};
-pub use client::{CONNECT_DEADLINE, Daemon, DaemonDevice, Listener, REPLY_DEADLINE};
+pub use client::{CONNECT_DEADLINE, Daemon, DaemonDevice, DaemonSource, DaemonSourceOptions, Listener, REPLY_DEADLINE};
 pub use device::{AttachedDevice, ConnectionKind, Network, Usb};
 pub use error::DaemonError;
 pub use netaddr::{NetworkAddress, SockaddrLayout};

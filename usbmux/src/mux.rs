@@ -32,6 +32,7 @@ pub mod frame;
 pub mod link;
 mod machine;
 mod ports;
+mod pump;
 mod queue;
 mod slots;
 mod stream;
@@ -45,7 +46,7 @@ use cabled_wire::WireError;
 pub use device::MuxDevice;
 pub use driver::{MuxDriver, MuxHandle};
 pub use machine::{Event, Mux, Stats};
-pub use stream::MuxStream;
+pub use stream::{DeviceGone, MuxStream};
 
 use frame::Flags;
 

@@ -360,9 +360,12 @@ impl Connection {
         self.reason.get_or_insert(CloseReason::Local);
     }
 
-    /// The link is gone: nothing can be sent any more.
-    pub(super) fn abort(&mut self, reason: CloseReason) {
-        self.end(State::Closed, reason);
+    /// The link is gone: nothing can be sent any more. A close that was not through is not one: bytes may be lost.
+    pub(super) fn abort(&mut self, reason: CloseReason) -> Outcome {
+        if matches!(self.state, State::Draining { .. }) {
+            self.reason = None;
+        }
+        self.end(State::Closed, reason)
     }
 
     fn drained(&mut self, now: Instant) {

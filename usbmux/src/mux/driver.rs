@@ -1,29 +1,22 @@
-//! Runs the core over a byte link.
+//! Starts the core on a link and gives connections as byte streams.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use cabled_wire::io::{ConnectError, Stream};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
-use super::frame::ControlKind;
-use super::{CONNECT_DEADLINE, CloseReason, ConnectionId, Event, Failure, Mux, MuxError, MuxOptions, MuxStream};
+use super::link::FrameLink;
+use super::pump::{ByteCarrier, Carrier, FrameCarrier, Pump};
+use super::{CONNECT_DEADLINE, CloseReason, ConnectionId, Failure, Mux, MuxError, MuxOptions, MuxStream};
 
-/// Bytes read off the link at a time.
-const READ: usize = 128 << 10;
-/// Bytes of frames gathered for one write to the link.
-const BATCH: usize = 256 << 10;
-
-/// Starts the task that runs a [`Mux`] over a byte link.
-///
-/// A USB link is no byte link: it has to keep frames and transfers apart, so its driver uses [`Mux`] itself.
+/// Starts the task that runs a [`Mux`] over a link.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct MuxDriver;
@@ -41,7 +34,9 @@ pub(super) struct Inner {
     pub(super) mux: Mux,
     pub(super) waiting: HashMap<ConnectionId, Wakers>,
     /// Nobody can open a connection any more and nobody holds one.
-    abandoned: bool,
+    pub(super) abandoned: bool,
+    /// The task that runs the core, to be woken when the core has work for it.
+    driver: Option<Waker>,
 }
 
 #[derive(Default)]
@@ -52,9 +47,7 @@ pub(super) struct Wakers {
 
 pub(super) struct Shared {
     inner: Mutex<Inner>,
-    /// Tells the driver that there is something to send.
-    wake: Notify,
-    link: watch::Sender<LinkState>,
+    pub(super) link: watch::Sender<LinkState>,
 }
 
 impl Shared {
@@ -65,10 +58,23 @@ impl Shared {
 
     /// Wakes the driver if the core has work for it.
     pub(super) fn nudge(&self, inner: MutexGuard<'_, Inner>) {
-        let wants = inner.mux.wants_driver();
+        if inner.mux.wants_driver() {
+            self.wake(inner);
+        }
+    }
+
+    /// Wakes the driver, outside the lock that it wants next.
+    fn wake(&self, mut inner: MutexGuard<'_, Inner>) {
+        let driver = inner.driver.take();
         drop(inner);
-        if wants {
-            self.wake.notify_one();
+        driver.into_iter().for_each(Waker::wake);
+    }
+
+    /// Wakes the driver's task from now on.
+    pub(super) fn drive(&self, cx: &Context<'_>) {
+        let mut inner = self.lock();
+        if inner.driver.as_ref().is_none_or(|driver| !driver.will_wake(cx.waker())) {
+            inner.driver = Some(cx.waker().clone());
         }
     }
 }
@@ -78,8 +84,9 @@ pub(super) struct User(pub(super) Arc<Shared>);
 
 impl Drop for User {
     fn drop(&mut self) {
-        self.0.lock().abandoned = true;
-        self.0.wake.notify_one();
+        let mut inner = self.0.lock();
+        inner.abandoned = true;
+        self.0.wake(inner);
     }
 }
 
@@ -89,25 +96,38 @@ pub(super) fn now() -> std::time::Instant {
 }
 
 impl MuxDriver {
-    /// Starts a task that owns `link` until it ends, or until the handle and all streams are dropped.
+    /// Runs a core over a byte stream, in a task that owns `link` until it ends or until the handle and all streams are
+    /// dropped.
     ///
-    /// Has to be called inside a tokio runtime. Connections wait for the version exchange by themselves.
+    /// Has to be called inside a tokio runtime. Connections wait for the version exchange by themselves. Frames that are
+    /// ready together go out in one write, at most 256 KiB.
     pub fn spawn(link: impl Stream + 'static, options: MuxOptions) -> MuxHandle {
-        let inner = Inner {
-            mux: Mux::new(now(), options),
-            waiting: HashMap::new(),
-            abandoned: false,
-        };
-        let shared = Arc::new(Shared {
-            inner: Mutex::new(inner),
-            wake: Notify::new(),
-            link: watch::Sender::new(LinkState::Starting),
-        });
-        tokio::spawn(run(Arc::clone(&shared), link));
-        MuxHandle {
-            user: Arc::new(User(shared)),
-        }
+        start(ByteCarrier::new(link), options).0
     }
+
+    /// As [`MuxDriver::spawn`] over a link that keeps the frames apart, as USB does.
+    pub fn spawn_frames(link: impl FrameLink, options: MuxOptions) -> MuxHandle {
+        start(FrameCarrier::new(link), options).0
+    }
+}
+
+/// Starts the pump; the task ends after the link was let go.
+pub(super) fn start(carrier: impl Carrier, options: MuxOptions) -> (MuxHandle, JoinHandle<()>) {
+    let inner = Inner {
+        mux: Mux::new(now(), options),
+        waiting: HashMap::new(),
+        abandoned: false,
+        driver: None,
+    };
+    let shared = Arc::new(Shared {
+        inner: Mutex::new(inner),
+        link: watch::Sender::new(LinkState::Starting),
+    });
+    let task = tokio::spawn(Pump::new(Arc::clone(&shared), carrier));
+    let handle = MuxHandle {
+        user: Arc::new(User(shared)),
+    };
+    (handle, task)
 }
 
 /// A device behind a link. Cheap to clone.
@@ -195,8 +215,7 @@ impl MuxHandle {
     pub fn disconnect(&self) {
         let mut inner = self.shared().lock();
         inner.mux.handle_link_lost(now());
-        drop(inner);
-        self.shared().wake.notify_one();
+        self.shared().wake(inner);
     }
 
     /// What was odd on this link so far.
@@ -219,129 +238,4 @@ fn connect_error(error: MuxError) -> ConnectError {
         MuxError::Failed(_) => ConnectError::Gone,
         other => ConnectError::Io(io::Error::other(other)),
     }
-}
-
-/// What the core wants of the link.
-struct Turn {
-    timeout: Option<Instant>,
-    ended: bool,
-}
-
-/// Fetches frames and events, and wakes whom they concern.
-fn turn(shared: &Shared, input: &mut BytesMut, out: &mut BytesMut) -> Turn {
-    let mut wakers: Vec<Waker> = Vec::new();
-    let mut link = None;
-    let mut inner = shared.lock();
-    let Inner {
-        mux,
-        waiting,
-        abandoned,
-    } = &mut *inner;
-    mux.handle_timeout(now());
-    if !input.is_empty() {
-        mux.handle_input(now(), input);
-    }
-    // More than a batch waits for its turn in the core, where the windows hold it back.
-    while out.len() < BATCH && mux.poll_transmit(out).is_some() {}
-    while let Some(event) = mux.poll_event() {
-        let (id, read, write) = match event {
-            Event::Readable(id) => (id, true, false),
-            Event::Writable(id) | Event::Drained(id) | Event::Connected(id) => (id, false, true),
-            Event::Closed(id, reason) => {
-                tracing::debug!(?id, %reason, "connection ended");
-                (id, true, true)
-            }
-            Event::Ready { version } => {
-                link = Some(LinkState::Ready { version });
-                continue;
-            }
-            Event::Failed(failure) => {
-                link = Some(LinkState::Failed(failure));
-                continue;
-            }
-            Event::Control { kind, text } => {
-                log_control(kind, &text);
-                continue;
-            }
-        };
-        if let Some(waiting) = waiting.get_mut(&id) {
-            wakers.extend(waiting.read.take().filter(|_| read));
-            wakers.extend(waiting.write.take().filter(|_| write));
-        }
-    }
-    let failed = matches!(link, Some(LinkState::Failed(_))) || matches!(*shared.link.borrow(), LinkState::Failed(_));
-    let ended = failed || (*abandoned && mux.is_idle() && out.is_empty());
-    let timeout = mux.poll_timeout().map(Instant::from_std);
-    drop(inner);
-    if let Some(state) = link {
-        shared.link.send_replace(state);
-    }
-    wakers.into_iter().for_each(Waker::wake);
-    Turn { timeout, ended }
-}
-
-fn log_control(kind: ControlKind, text: &[u8]) {
-    let text = String::from_utf8_lossy(text.get(..800).unwrap_or(text));
-    let text = cabled_wire::WireError::excerpt(text.trim_end_matches(['\0', '\n', '\r', ' ']));
-    match kind {
-        ControlKind::Error | ControlKind::Warning => tracing::warn!(?kind, text, "the device says"),
-        ControlKind::Information | ControlKind::Other(_) => tracing::debug!(?kind, text, "the device says"),
-    }
-}
-
-/// One write, or the flush behind the last one. Dropping the future loses nothing.
-async fn push(writer: &mut (impl AsyncWrite + Unpin), out: &mut BytesMut, unflushed: &mut bool) -> io::Result<()> {
-    if out.is_empty() {
-        writer.flush().await?;
-        *unflushed = false;
-    } else if writer.write_buf(out).await? == 0 {
-        return Err(io::ErrorKind::WriteZero.into());
-    } else {
-        *unflushed = true;
-    }
-    Ok(())
-}
-
-/// Pumps: everything to be sent out, then waits for bytes, time or a command, and feeds that one thing in.
-async fn run(shared: Arc<Shared>, link: impl Stream) {
-    let (mut reader, mut writer) = tokio::io::split(link);
-    let mut input = BytesMut::with_capacity(READ);
-    let mut out = BytesMut::new();
-    let mut unflushed = false;
-    let sleep = sleep_until(Instant::now());
-    tokio::pin!(sleep);
-    loop {
-        let Turn { timeout, ended } = turn(&shared, &mut input, &mut out);
-        if ended {
-            break;
-        }
-        if let Some(at) = timeout.filter(|at| *at != sleep.deadline()) {
-            sleep.as_mut().reset(at);
-        }
-        if input.capacity().saturating_sub(input.len()) < READ / 4 {
-            input.reserve(READ);
-        }
-        let result = tokio::select! {
-            read = reader.read_buf(&mut input) => match read {
-                Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(_) => Ok(()),
-                Err(error) => Err(error),
-            },
-            pushed = push(&mut writer, &mut out, &mut unflushed), if !out.is_empty() || unflushed => pushed,
-            () = shared.wake.notified() => Ok(()),
-            () = &mut sleep, if timeout.is_some() => Ok(()),
-        };
-        if let Err(error) = result {
-            tracing::debug!(%error, "the link to the device ended");
-            shared.lock().mux.handle_link_lost(now());
-        }
-    }
-    // Whoever looks later finds the failure, not a link that is starting for ever.
-    shared.link.send_if_modified(|state| {
-        let running = !matches!(state, LinkState::Failed(_));
-        if running {
-            *state = LinkState::Failed(Failure::Link);
-        }
-        running
-    });
 }

@@ -27,6 +27,13 @@ pub trait FrameLink: Send + 'static {
 
     /// Drives what was taken; ready when all of it is out.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Lets go of what the link holds, where that takes time: polled once the link is no longer used and before it is
+    /// dropped, until it is ready or a second has passed.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = cx;
+        Poll::Ready(())
+    }
 }
 
 /// A link in memory: what one end writes the other reads. Dropping an end is pulling the cable.

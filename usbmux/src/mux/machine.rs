@@ -542,15 +542,8 @@ impl Mux {
         self.ready.clear();
         for id in self.slots.ids() {
             let Some(slot) = self.slots.get_mut(id) else { continue };
-            let reported = slot.connection.is_finished();
-            slot.connection.abort(CloseReason::Failed(failure.clone()));
-            self.report(
-                id,
-                Outcome {
-                    ended: !reported,
-                    ..Outcome::default()
-                },
-            );
+            let outcome = slot.connection.abort(CloseReason::Failed(failure.clone()));
+            self.report(id, outcome);
         }
         self.events.push_back(Event::Failed(failure));
     }

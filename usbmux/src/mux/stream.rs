@@ -1,5 +1,6 @@
 //! One connection as a byte stream.
 
+use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -10,7 +11,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::driver::{Inner, Shared, User, now};
-use super::{CloseReason, ConnectionId, Violation};
+use super::{CloseReason, ConnectionId, Failure, Violation};
 
 /// A connection to a port of the device.
 ///
@@ -67,13 +68,72 @@ fn read_error(reason: &CloseReason) -> io::Result<()> {
     }
 }
 
+/// The device behind a stream went away: unplugged, dead, or the link to it given up.
+///
+/// The inner error of every [`io::Error`] that a [`MuxStream`] gives for that reason; the kind is
+/// [`io::ErrorKind::ConnectionAborted`]. No stream to this attachment of the device works any more.
+///
+/// ```
+/// use cabled_usbmux::mux::{DeviceGone, Failure};
+///
+/// let error = std::io::Error::from(DeviceGone::new(Failure::Link));
+/// assert_eq!(error.to_string(), "the device was unplugged");
+/// assert!(DeviceGone::find(&error).is_some());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{failure}")]
+pub struct DeviceGone {
+    failure: Failure,
+}
+
+impl DeviceGone {
+    /// Gone for this reason.
+    #[must_use]
+    pub fn new(failure: Failure) -> Self {
+        Self { failure }
+    }
+
+    /// What ended the link.
+    #[must_use]
+    pub fn failure(&self) -> &Failure {
+        &self.failure
+    }
+
+    /// Looks for it in an error and in what that was made of, however many layers put theirs around it.
+    #[must_use]
+    pub fn find<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Self> {
+        let mut layer = Some(error);
+        while let Some(error) = layer {
+            // An io::Error made from another error answers `source` with that one's source, and skips it.
+            let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            if let Some(gone) = error.downcast_ref().or_else(|| inner?.downcast_ref()) {
+                return Some(gone);
+            }
+            layer = match inner {
+                Some(inner) => Some(inner),
+                None => error.source(),
+            };
+        }
+        None
+    }
+}
+
+impl From<DeviceGone> for io::Error {
+    fn from(gone: DeviceGone) -> Self {
+        Self::new(io::ErrorKind::ConnectionAborted, gone)
+    }
+}
+
 fn error(reason: &CloseReason) -> io::Error {
+    if let CloseReason::Failed(failure) = reason {
+        return DeviceGone::new(failure.clone()).into();
+    }
     let kind = match reason {
         CloseReason::Reset { .. } => io::ErrorKind::ConnectionReset,
         CloseReason::Refused { .. } => io::ErrorKind::ConnectionRefused,
         CloseReason::TimedOut => io::ErrorKind::TimedOut,
         CloseReason::Local => io::ErrorKind::BrokenPipe,
-        CloseReason::Failed(_) => io::ErrorKind::ConnectionAborted,
+        CloseReason::Failed(_) => io::ErrorKind::ConnectionAborted, // answered above
         CloseReason::Protocol(Violation::Handshake { .. } | Violation::Flags { .. }) => io::ErrorKind::InvalidData,
         CloseReason::Protocol(Violation::Sequence { .. } | Violation::Window { .. }) => io::ErrorKind::InvalidData,
     };
@@ -125,11 +185,17 @@ impl AsyncWrite for MuxStream {
     }
 
     /// Ends the connection in both directions, after the device has taken what was written (at most five seconds).
+    ///
+    /// An error with [`DeviceGone`] when the device went away before that.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.shared().lock();
         inner.mux.close(now(), self.id);
+        let reason = inner.mux.close_reason(self.id);
+        if let Some(reason @ CloseReason::Failed(_)) = &reason {
+            return Poll::Ready(Err(error(reason)));
+        }
         // One that ended by itself has nothing to wait for.
-        if inner.mux.is_closed(self.id) || inner.mux.close_reason(self.id) != Some(CloseReason::Local) {
+        if inner.mux.is_closed(self.id) || reason != Some(CloseReason::Local) {
             self.shared().nudge(inner);
             return Poll::Ready(Ok(()));
         }

@@ -1,0 +1,44 @@
+//! Contacts, calendars, bookmarks and notes, as a device exchanges them with a computer over the cable.
+//!
+//! # Example
+//! What a device says when a person was renamed and another one deleted:
+//! ```
+//! use cabled_syncproto::msg::{Message, limits};
+//! use cabled_syncproto::record::{Change, Changes, Record, RecordId};
+//! use cabled_syncproto::DataClass;
+//!
+//! let mut changes = Changes::new();
+//! let ann = Record::new("com.apple.contacts.Contact").with("first name", "Ann");
+//! changes.insert(RecordId::new("41")?, Change::Upsert(ann));
+//! changes.insert(RecordId::new("17")?, Change::Delete);
+//! let said = Message::ProcessChanges { class: DataClass::Contacts, changes: Some(changes), more: false, info: None };
+//!
+//! let heard = Message::decode(&said.encode(), &limits())?;
+//! assert_eq!(heard, said);
+//! # Ok::<(), cabled_wire::WireError>(())
+//! ```
+//! # How it fits together
+//! [`msg::Message`] is everything either side says, positions and placeholders as on the wire; a [`record::Record`] is one
+//! contact, phone number, event or bookmark with every key it came with; [`DataClass`] names the classes that are
+//! exchanged, with the version numbers and the order of entities that devices expect. All of it is free of transport, so a
+//! device can be played with the same types.
+//!
+//! # Limits
+//! A message has at most 256 MiB, 16 levels and eight million values ([`msg::limits`]), a change message at most a million
+//! records, an identifier 1024 bytes.
+//!
+//! # Features
+//! - `session` (on): [`session`], the exchange with a device.
+
+mod class;
+pub mod msg;
+pub mod record;
+#[cfg(feature = "session")]
+pub mod session;
+
+pub use class::{DataClass, entity};
+
+/// The program in the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -1,0 +1,268 @@
+//! A daemon as a source of devices, whether it runs or not.
+
+mod state;
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cabled_wire::ids::DeviceId;
+use cabled_wire::io::{BoxFuture, BoxStream, Connect, ConnectError};
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Daemon, Listener};
+use crate::AttachedDevice;
+use crate::error::DaemonError;
+use crate::msg::Event;
+use crate::source::{DeviceSource, SourceEvent, Trouble};
+use state::State;
+
+/// How long the devices of a daemon that cannot list them are waited for, as other clients do. Spec: usbmux, section 1.2.
+const FIRST_EVENTS: Duration = Duration::from_millis(100);
+/// Events a follower may lag behind before it is told to list again.
+const EVENTS: usize = 256;
+
+/// How a [`DaemonSource`] follows its daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DaemonSourceOptions {
+    /// How long to wait before the daemon is looked for again, at first.
+    pub first_retry: Duration,
+    /// The same after many tries: each waits twice as long as the one before, up to this.
+    pub last_retry: Duration,
+    /// Devices kept; a daemon that names more is a [`Trouble::TooManyDevices`].
+    pub device_limit: usize,
+}
+
+impl Default for DaemonSourceOptions {
+    fn default() -> Self {
+        Self {
+            first_retry: Duration::from_millis(100),
+            last_retry: Duration::from_secs(2),
+            device_limit: 1024,
+        }
+    }
+}
+
+impl DaemonSourceOptions {
+    /// Sets the shortest and the longest wait between two tries to reach the daemon (default 100 ms and 2 s).
+    #[must_use]
+    pub fn with_retry(mut self, first: Duration, last: Duration) -> Self {
+        (self.first_retry, self.last_retry) = (first, last.max(first));
+        self
+    }
+
+    /// Sets how many devices are kept (default 1024).
+    #[must_use]
+    pub fn with_device_limit(mut self, limit: usize) -> Self {
+        self.device_limit = limit;
+        self
+    }
+}
+
+/// The devices of a daemon, followed for as long as this lives. Cheap to clone.
+///
+/// Keeps one listening connection. A daemon that is not there is looked for again and again, less and less often (every
+/// 2 s at last): on Linux it is started by plugging a device in, and exits with the last device. Until it is back its
+/// devices are gone and there is a [`Trouble::NoSource`]. Ids are this source's own, as a daemon starts over at 1.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// use cabled_usbmux::{Daemon, DaemonAddr, DaemonSource, DeviceSource};
+///
+/// let source = DaemonSource::start(Daemon::new(DaemonAddr::from_env()?));
+/// source.settled().await;
+/// for device in source.list() {
+///     println!("{}", device.udid);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct DaemonSource {
+    shared: Arc<Shared>,
+    _follower: Arc<Follower>,
+}
+
+struct Shared {
+    daemon: Daemon,
+    options: DaemonSourceOptions,
+    state: Mutex<State>,
+    events: broadcast::Sender<SourceEvent>,
+    settled: watch::Sender<bool>,
+}
+
+/// The task; ends with the last clone of the source.
+#[derive(Debug)]
+struct Follower(JoinHandle<()>);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl DaemonSource {
+    /// Follows a daemon. Starts a task in the current tokio runtime, which ends with the last clone.
+    #[must_use]
+    pub fn start(daemon: Daemon) -> Self {
+        Self::with_options(daemon, DaemonSourceOptions::default())
+    }
+
+    /// As [`DaemonSource::start`], with other limits.
+    #[must_use]
+    pub fn with_options(daemon: Daemon, options: DaemonSourceOptions) -> Self {
+        let origin = format!("the daemon at {}", daemon.address());
+        let shared = Arc::new(Shared {
+            daemon,
+            options,
+            state: Mutex::new(State::new(origin, options.device_limit)),
+            events: broadcast::Sender::new(EVENTS),
+            settled: watch::Sender::new(false),
+        });
+        let follower = Follower(tokio::spawn(follow(Arc::clone(&shared))));
+        Self {
+            shared,
+            _follower: Arc::new(follower),
+        }
+    }
+
+    /// The daemon.
+    #[must_use]
+    pub fn daemon(&self) -> &Daemon {
+        &self.shared.daemon
+    }
+
+    /// The device behind an id of this source, as the daemon knows it: with the daemon's own id.
+    #[must_use]
+    pub fn at_daemon(&self, device: DeviceId) -> Option<AttachedDevice> {
+        self.shared.state().at_daemon(device)
+    }
+}
+
+impl DeviceSource for DaemonSource {
+    fn list(&self) -> Vec<AttachedDevice> {
+        self.shared.state().list()
+    }
+
+    fn watch(&self) -> broadcast::Receiver<SourceEvent> {
+        self.shared.events.subscribe()
+    }
+
+    /// Through the daemon, a network device directly where the daemon does not connect to it.
+    fn connect(&self, device: DeviceId, port: u16) -> BoxFuture<'_, Result<BoxStream, ConnectError>> {
+        Box::pin(async move {
+            let at_daemon = self.at_daemon(device).ok_or(ConnectError::Gone)?;
+            match self.shared.daemon.device(&at_daemon).connect(port).await {
+                // The daemon went and took the device with it; its listening connection will say so in a moment.
+                Err(ConnectError::Io(error)) if is_no_daemon(&error) => Err(ConnectError::Gone),
+                Err(ConnectError::Io(_)) if self.at_daemon(device).is_none() => Err(ConnectError::Gone),
+                connected => connected,
+            }
+        })
+    }
+
+    fn troubles(&self) -> Vec<Trouble> {
+        self.shared.state().troubles().cloned().collect()
+    }
+
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            let mut settled = self.shared.settled.subscribe();
+            // An error would say that the sender is gone, which `self` holds.
+            let _ = settled.wait_for(|settled| *settled).await;
+        })
+    }
+}
+
+/// What [`Daemon`] makes of nobody listening; a device that refuses has an error of its own.
+fn is_no_daemon(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state and tells what came of it, in that order and under one lock: no list is behind its events.
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state();
+        change(&mut state);
+        while let Some(event) = state.poll_event() {
+            // An error says that nobody listens.
+            let _ = self.events.send(event);
+        }
+    }
+
+    /// One listening connection, from its first answer to its end.
+    async fn listen(&self) -> DaemonError {
+        let mut listener = match self.daemon.listen().await {
+            Ok(listener) => listener,
+            Err(error) => return error,
+        };
+        // Asked after `Listen` and taken before its events: what is told twice does no harm, and nothing is lost.
+        match self.daemon.list().await {
+            Ok(devices) => self.update(|state| state.handle_daemon(devices)),
+            Err(error @ (DaemonError::NoDaemon { .. } | DaemonError::PermissionDenied { .. })) => return error,
+            Err(error) => {
+                tracing::debug!(%error, "this daemon does not list; its first events have to do");
+                self.update(|state| state.handle_daemon(Vec::new()));
+                // The first events come at once, one for each device.
+                if let Ok(ended) = timeout(FIRST_EVENTS, self.relay(&mut listener)).await {
+                    return ended;
+                }
+            }
+        }
+        self.settled.send_replace(true);
+        self.relay(&mut listener).await
+    }
+
+    /// Dropping the future loses no event.
+    async fn relay(&self, listener: &mut Listener) -> DaemonError {
+        let phase = "waiting for events";
+        loop {
+            match listener.next().await {
+                Ok(Some(Event::Attached(device))) => self.update(|state| state.handle_attached(device)),
+                Ok(Some(Event::Detached(id))) => self.update(|state| state.handle_detached(id)),
+                Ok(Some(Event::Paired(_))) => {}
+                Ok(None) => return DaemonError::Closed { phase },
+                Err(error) => return error,
+            }
+        }
+    }
+}
+
+async fn follow(shared: Arc<Shared>) {
+    let DaemonSourceOptions {
+        first_retry,
+        last_retry,
+        ..
+    } = shared.options;
+    let mut wait = first_retry;
+    loop {
+        let since = Instant::now();
+        let error = shared.listen().await;
+        tracing::debug!(%error, "the daemon is not followed for now");
+        shared.update(|state| state.handle_lost(&error.to_string()));
+        shared.settled.send_replace(true);
+        // A daemon that was good for a while is asked again soon; one that takes connections only to close them is not.
+        if since.elapsed() > last_retry && !error.is_no_daemon() {
+            wait = first_retry;
+        }
+        sleep(wait).await;
+        wait = wait.saturating_mul(2).min(last_retry);
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("daemon", self.daemon.address())
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
