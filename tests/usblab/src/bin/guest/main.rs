@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-mod bus_stub;
 #[cfg(target_os = "linux")]
 mod plug;
 #[cfg(target_os = "linux")]

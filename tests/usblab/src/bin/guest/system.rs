@@ -5,10 +5,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::bus_stub::{UsbBus, UsbOptions};
 use cabled::usbmux::{AttachedDevice, Daemon, DaemonAddr, DeviceSource};
 use cabled::wire::ids::{DeviceId, Udid};
 use cabled::wire::io::{BoxFuture, BoxStream, Connect, ConnectError};
+use cabled_usbmux::usb::{UsbBus, UsbOptions};
 
 use crate::Failure;
 use crate::tools;
