@@ -67,7 +67,7 @@ fn start(events: Events) -> Result<Option<Child>, Failure> {
     match events {
         Events::Nothing => Ok(None),
         Events::Relay => Ok(Some(
-            Command::new("/proc/self/exe").arg("relay").process_group(0).spawn()?,
+            Command::new("usblab-guest").arg("relay").process_group(0).spawn()?,
         )),
         Events::Udevd => {
             let daemon = Command::new("/usr/lib/systemd/systemd-udevd")
@@ -84,8 +84,9 @@ fn start(events: Events) -> Result<Option<Child>, Failure> {
 /// One scenario, ended by force after its limit; the note it left, or why it failed.
 fn attempt(scenario: &Scenario) -> Result<String, Failure> {
     let _ = fs::remove_file(NOTE);
-    let mut child = Command::new("/proc/self/exe")
+    let mut child = Command::new("usblab-guest")
         .args(["scenario", scenario.name])
+        .env("RUST_BACKTRACE", "1")
         .stdin(Stdio::null())
         .process_group(0)
         .spawn()?;

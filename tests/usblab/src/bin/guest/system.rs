@@ -36,10 +36,9 @@ pub enum Kind {
 }
 
 /// A running one.
-#[derive(Debug)]
 pub enum System {
     /// A daemon at [`SOCKET`], and its process.
-    Daemon(Daemon, Process),
+    Daemon(Daemon, #[expect(dead_code, reason = "ends with the system")] Process),
     /// Our driver.
     Direct(UsbBus),
 }

@@ -9,6 +9,7 @@ mod stock;
 use std::fs;
 use std::future::Future;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cabled_usblab::Events;
@@ -23,7 +24,14 @@ use crate::{Failure, Outcome, chain, plug};
 /// # Errors
 /// What the scenario ended with.
 pub fn run(name: &str) -> Result<(), Failure> {
+    let panics = watch_panics();
     let outcome = block_on(scenario(name)).and_then(|outcome| outcome);
+    let panics = std::mem::take(&mut *panics.lock().unwrap_or_else(PoisonError::into_inner));
+    let outcome = match (outcome, panics.first()) {
+        (outcome, None) => outcome,
+        (Ok(note), Some(first)) => Err(format!("{} panics, the first {first}; otherwise {note}", panics.len()).into()),
+        (Err(error), Some(first)) => Err(format!("{error}; {} panics, the first {first}", panics.len()).into()),
+    };
     match outcome {
         Ok(note) => Ok(fs::write(NOTE, note)?),
         Err(error) => {
@@ -31,6 +39,18 @@ pub fn run(name: &str) -> Result<(), Failure> {
             Err(error)
         }
     }
+}
+
+/// What panics from now on, in any task: a runtime swallows them, a scenario must not.
+fn watch_panics() -> Arc<Mutex<Vec<String>>> {
+    let panics = Arc::new(Mutex::new(Vec::new()));
+    let seen = panics.clone();
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        seen.lock().unwrap_or_else(PoisonError::into_inner).push(panic.to_string());
+        usual(panic);
+    }));
+    panics
 }
 
 /// A phone in a process of its own, plugged in until the process ends.
