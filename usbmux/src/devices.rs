@@ -78,6 +78,7 @@ mod route;
 mod source;
 mod view;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -340,6 +341,24 @@ impl Shared {
         }
     }
 
+    /// Passes on that pair records were saved, to those who know the devices by ids of the union.
+    fn announce_paired(&self, source: usize, paired: &BTreeSet<DeviceId>) {
+        if paired.is_empty() {
+            return;
+        }
+        // Under the lock of the view, as all events.
+        let view = lock(&self.view);
+        for known in view.picture().devices.values() {
+            let is_meant = |a: &Attachment| a.source == source && paired.contains(&a.device.id);
+            if known.attachments().any(is_meant) {
+                for listed in &known.listed {
+                    // An error says that nobody listens.
+                    let _ = self.events.send(SourceEvent::Paired(listed.id));
+                }
+            }
+        }
+    }
+
     /// A stream by the best way there is; the next best when a source says that its device is gone.
     async fn open(&self, udid: &Udid, only: Option<Way>, port: u16) -> Result<(BoxStream, Attachment), ConnectError> {
         let mut tried: Vec<(usize, DeviceId)> = Vec::new();
@@ -397,19 +416,32 @@ async fn follow(
     tokio::pin!(settled);
     let (mut waiting, mut open) = (true, true);
     while waiting || open {
+        let mut paired = BTreeSet::new();
+        let mut note = |event| {
+            if let SourceEvent::Paired(id) = event {
+                paired.insert(id);
+            }
+        };
         let settles = tokio::select! {
             () = &mut settled, if waiting => true,
             event = events.recv(), if open => {
-                open = !matches!(event, Err(RecvError::Closed));
+                match event {
+                    Ok(event) => note(event),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => open = false,
+                }
                 false
             }
         };
         // Whatever else was said is in the list already.
-        while open && events.try_recv().is_ok() {}
+        while let Some(event) = events.try_recv().ok().filter(|_| open) {
+            note(event);
+        }
         let Some(shared) = shared.upgrade() else {
             return;
         };
         shared.refresh(index);
+        shared.announce_paired(index, &paired);
         if settles {
             waiting = false;
             shared.update(|view| view.handle_settled(index));

@@ -84,6 +84,23 @@ async fn an_id_means_one_way_and_the_best_source_of_it() {
     ));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_saved_pair_record_is_passed_on_under_the_ids_of_the_union() {
+    let (usb, net) = (Script::with_room(16), Script::with_room(16));
+    usb.attach(cable(40, UDID));
+    usb.attach(cable(41, OTHER));
+    net.attach(wifi(50, UDID, "10.0.0.1"));
+    let devices = Devices::builder().source(usb.clone()).source(net.clone()).start();
+    let mut events = DeviceSource::watch(&devices);
+    for id in [40, 99] {
+        usb.events.send(SourceEvent::Paired(DeviceId(id))).unwrap();
+    }
+    settle().await;
+    assert_eq!(events.try_recv().unwrap(), SourceEvent::Paired(DeviceId(1)));
+    assert_eq!(events.try_recv().unwrap(), SourceEvent::Paired(DeviceId(0x1000_0001)));
+    assert!(events.try_recv().is_err());
+}
+
 #[tokio::test]
 async fn a_server_offers_the_union_and_a_view_of_that_server_has_it_again() {
     let (usb, net) = (Script::with_room(16), Script::with_room(16));
