@@ -28,11 +28,13 @@
 //! records, an identifier 1024 bytes.
 //!
 //! # Features
-//! None.
+//! - `session` (on): [`session`], the exchange with a device.
 
 mod class;
 pub mod msg;
 pub mod record;
+#[cfg(feature = "session")]
+pub mod session;
 
 pub use class::{DataClass, entity};
 

@@ -1,5 +1,5 @@
 //! Bytes that libimobiledevice 1.3.0 really sent, and the answers it accepts.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
 use cabled_golden::{LIBIMOBILEDEVICE, Line, Side, files, lines};
 use cabled_syncproto::DataClass;

@@ -5,6 +5,10 @@
 //!
 //! Recorded behaviour of usbmuxd 1.1.1 is kept (usbmux, section 3), with one difference: where that daemon stays silent
 //! (no message type, no property list, a binary one) this one answers result 1, so that nobody waits for a deadline.
+//!
+//! A client holds one of [`ServerOptions::max_clients`] places while it is connected. It may be silent for as long as it
+//! likes, and so may a connection to a device; but it loses its place when it stops in the middle of a message, does not
+//! read what it is told, or is gone while the device takes none of its bytes.
 
 mod conversation;
 mod listen;
@@ -21,11 +25,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cabled_wire::ids::DeviceId;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 pub use listener::bind_tcp;
 #[cfg(unix)]
@@ -34,6 +37,11 @@ pub use listener::{UnixSocket, bind_unix};
 use crate::msg::ClientInfo;
 use crate::source::DeviceSource;
 use crate::store::PairRecordStore;
+use crate::{AttachedDevice, ConnectionKind};
+use tunnel::ClientSocket;
+
+/// Between two attempts to accept a client when the system does not let us.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Limits of a [`Server`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +51,8 @@ pub struct ServerOptions {
     pub connect_limit: Duration,
     /// How long the rest of a message may take once its first byte is there.
     pub message_limit: Duration,
+    /// How long a client may take to read an answer or an event. Connections to a device have no such limit.
+    pub send_limit: Duration,
     /// Clients served at one time; more wait.
     pub max_clients: usize,
     /// How long a shutdown waits for clients before it drops them.
@@ -54,6 +64,7 @@ impl Default for ServerOptions {
         Self {
             connect_limit: Duration::from_secs(4),
             message_limit: Duration::from_secs(15),
+            send_limit: Duration::from_secs(15),
             max_clients: 1024,
             shutdown_limit: Duration::from_secs(5),
         }
@@ -72,6 +83,20 @@ impl ServerOptions {
     #[must_use]
     pub fn with_max_clients(mut self, clients: usize) -> Self {
         self.max_clients = clients;
+        self
+    }
+
+    /// Sets how long a client may take to read an answer or an event (default 15 s); then it is dropped.
+    #[must_use]
+    pub fn with_send_limit(mut self, limit: Duration) -> Self {
+        self.send_limit = limit;
+        self
+    }
+
+    /// Sets how long a shutdown waits for clients before it drops them (default 5 s).
+    #[must_use]
+    pub fn with_shutdown_limit(mut self, limit: Duration) -> Self {
+        self.shutdown_limit = limit;
         self
     }
 
@@ -103,6 +128,26 @@ struct Shared {
 impl Shared {
     fn listeners(&self) -> MutexGuard<'_, BTreeMap<u64, ClientInfo>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The devices that clients may hear of.
+    fn devices(&self) -> Vec<AttachedDevice> {
+        let mut devices = self.source.list();
+        devices.retain(is_listable);
+        devices
+    }
+
+    fn is_attached(&self, id: DeviceId) -> bool {
+        self.devices().iter().any(|device| device.id == id)
+    }
+}
+
+/// Whether clients can read the record of a device: libusbmuxd gives up the whole list over one that it cannot.
+fn is_listable(device: &AttachedDevice) -> bool {
+    match &device.connection {
+        ConnectionKind::Usb(_) => true,
+        ConnectionKind::Network(network) => network.address.socket_addr(0).is_ok(),
+        ConnectionKind::Other(_) => false,
     }
 }
 
@@ -212,18 +257,15 @@ impl Drop for Serving {
 
 async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener, stopped: watch::Receiver<bool>) {
     let mut clients = Clients::new(shared, stopped);
-    while let Some(permit) = clients.next().await {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    tracing::debug!(%peer, "client connected");
-                    // Answers are small and waited for.
-                    let _ = stream.set_nodelay(true);
-                    clients.start(stream, permit);
-                }
-                Err(error) => clients.failed(&error).await,
-            },
-            () = clients.stopped() => break,
+    while let Some(accepted) = clients.unless_stopped(listener.accept()).await {
+        match accepted {
+            Ok((stream, peer)) => {
+                tracing::debug!(%peer, "client connected");
+                // Answers are small and waited for.
+                let _ = stream.set_nodelay(true);
+                clients.start(stream).await;
+            }
+            Err(error) => clients.failed(&error).await,
         }
     }
     drop(listener);
@@ -233,13 +275,10 @@ async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener, stopped: watch::
 #[cfg(unix)]
 async fn accept_unix(shared: Arc<Shared>, socket: UnixSocket, stopped: watch::Receiver<bool>) {
     let mut clients = Clients::new(shared, stopped);
-    while let Some(permit) = clients.next().await {
-        tokio::select! {
-            accepted = socket.accept() => match accepted {
-                Ok(stream) => clients.start(stream, permit),
-                Err(error) => clients.failed(&error).await,
-            },
-            () = clients.stopped() => break,
+    while let Some(accepted) = clients.unless_stopped(socket.accept()).await {
+        match accepted {
+            Ok(stream) => clients.start(stream).await,
+            Err(error) => clients.failed(&error).await,
         }
     }
     drop(socket);
@@ -251,6 +290,8 @@ struct Clients {
     shared: Arc<Shared>,
     stopped: watch::Receiver<bool>,
     tasks: JoinSet<()>,
+    /// The last attempt to accept a client failed.
+    failing: bool,
 }
 
 impl Clients {
@@ -259,26 +300,28 @@ impl Clients {
             shared,
             stopped,
             tasks: JoinSet::new(),
+            failing: false,
         }
     }
 
-    /// A place for one more client, or `None` when the service ends.
-    async fn next(&mut self) -> Option<OwnedSemaphorePermit> {
-        while self.tasks.try_join_next().is_some() {}
-        let mut stopped = self.stopped.clone();
+    /// What comes of a future, or `None` when the service ends first.
+    async fn unless_stopped<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
-            _ = stopped.wait_for(|stop| *stop) => None,
-            permit = Arc::clone(&self.shared.clients).acquire_owned() => permit.ok(),
+            // An error means that the handle is gone, which is the same.
+            _ = self.stopped.wait_for(|stop| *stop) => None,
+            value = future => Some(value),
         }
     }
 
-    async fn stopped(&self) {
-        // An error means that the handle is gone, which is the same.
-        let _ = self.stopped.clone().wait_for(|stop| *stop).await;
-    }
-
-    fn start(&mut self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, permit: OwnedSemaphorePermit) {
+    /// Serves a client as soon as there is a place for it. Only one waits here, the others in the socket's backlog.
+    async fn start(&mut self, stream: impl ClientSocket + 'static) {
+        self.failing = false;
+        while self.tasks.try_join_next().is_some() {}
+        let places = Arc::clone(&self.shared.clients);
+        let Some(Ok(place)) = self.unless_stopped(places.acquire_owned()).await else {
+            return;
+        };
         let (shared, mut stopped) = (Arc::clone(&self.shared), self.stopped.clone());
         let number = shared.next_client.fetch_add(1, Ordering::Relaxed);
         self.tasks.spawn(async move {
@@ -286,14 +329,16 @@ impl Clients {
                 () = conversation::serve(shared, number, stream) => {}
                 _ = stopped.wait_for(|stop| *stop) => {}
             }
-            drop(permit);
+            drop(place);
         });
     }
 
     /// Out of file handles, mostly: accepting again at once would only spin.
-    async fn failed(&self, error: &io::Error) {
-        tracing::warn!(%error, "a client could not be accepted");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    async fn failed(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::warn!(%error, "a client could not be accepted");
+        }
+        self.unless_stopped(sleep(ACCEPT_PAUSE)).await;
     }
 
     async fn finish(mut self) {

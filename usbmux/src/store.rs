@@ -260,22 +260,33 @@ impl Folder {
             path: path.clone(),
             source,
         };
-        let mut dict = match read_file(&path)? {
-            Some(bytes) => read_dict(bytes.expose(), &Limits::default().with_bytes(MAX_RECORD)).map_err(damaged)?,
-            None => Dictionary::new(),
-        };
-        if let Some(buid) = dict.opt_text("SystemBUID").map_err(damaged)? {
-            return buid.parse().map_err(damaged);
+        loop {
+            let found = read_file(&path)?;
+            let mut dict = match &found {
+                Some(bytes) => read_dict(bytes.expose(), &Limits::default().with_bytes(MAX_RECORD)).map_err(damaged)?,
+                None => Dictionary::new(),
+            };
+            if let Some(buid) = dict.opt_text("SystemBUID").map_err(damaged)? {
+                return buid.parse().map_err(damaged);
+            }
+            let buid = SystemBuid::random();
+            // Apple's file has more keys; they stay.
+            dict.insert("SystemBUID".to_owned(), buid.as_str().into());
+            let instead_of = if found.is_some() { Old::Replace } else { Old::Keep };
+            match self.write(&path, dict, instead_of) {
+                // Another program was quicker: its word counts.
+                Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
+                written => return written.map(|()| buid),
+            }
         }
-        let buid = SystemBuid::random();
-        // Apple's file has more keys; they stay.
-        dict.insert("SystemBUID".to_owned(), buid.as_str().into());
-        self.replace(&path, dict)?;
-        Ok(buid)
+    }
+
+    fn replace(&self, path: &Path, dict: Dictionary) -> Result<(), StoreError> {
+        self.write(path, dict, Old::Replace)
     }
 
     /// Writes beside the file, flushes, renames over it.
-    fn replace(&self, path: &Path, dict: Dictionary) -> Result<(), StoreError> {
+    fn write(&self, path: &Path, dict: Dictionary, old: Old) -> Result<(), StoreError> {
         make_private_folder(&self.path).map_err(Self::io(&self.path))?;
         let write = || -> io::Result<()> {
             // Mode 0600 from the start; removed again if anything below fails.
@@ -287,13 +298,24 @@ impl Folder {
             file.write_all(bytes.expose())?;
             file.write_all(b"\n")?;
             file.as_file().sync_all()?;
-            file.persist(path).map_err(|error| error.error)?;
-            Ok(())
+            let kept = match old {
+                Old::Replace => file.persist(path),
+                Old::Keep => file.persist_noclobber(path),
+            };
+            kept.map(drop).map_err(|error| error.error)
         };
         write().map_err(Self::io(path))?;
         sync_folder(&self.path);
         Ok(())
     }
+}
+
+/// What happens to a file that is there when another is written.
+#[derive(Clone, Copy)]
+enum Old {
+    Replace,
+    /// An error.
+    Keep,
 }
 
 fn read_file(path: &Path) -> Result<Option<SecretBytes>, StoreError> {
@@ -463,6 +485,24 @@ mod tests {
             Err(StoreError::Configuration { .. })
         ));
         assert_eq!(fs::read(&path).unwrap(), b"garbage", "left alone");
+    }
+
+    #[test]
+    fn two_programs_that_start_at_once_agree_on_one_system_buid() {
+        let folder = tempfile::tempdir().unwrap();
+        // Each has a lock of its own, as two processes have.
+        let programs: Vec<_> = (0..8)
+            .map(|_| {
+                let path = folder.path().to_owned();
+                std::thread::spawn(move || {
+                    let lock = Mutex::new(());
+                    Folder { path, lock }.system_buid().unwrap()
+                })
+            })
+            .collect();
+        let mut buids: Vec<_> = programs.into_iter().map(|program| program.join().unwrap()).collect();
+        buids.dedup();
+        assert_eq!(buids.len(), 1, "{buids:?}");
     }
 
     #[tokio::test]

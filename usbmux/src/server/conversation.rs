@@ -5,13 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cabled_wire::ids::DeviceId;
 use cabled_wire::io::{BoxStream, ConnectError};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
-use super::{Shared, listen, records, tunnel};
+use super::tunnel::{self, ClientSocket};
+use super::{Shared, listen, records};
 use crate::msg::{
     Call, ClientInfo, DeviceList, Form, Header, MAX_MESSAGE, MessageDecoder, Reply, Request, ResultCode, number,
 };
+use crate::source::SourceEvent;
 
 /// A client in command mode.
 pub(super) struct Client<S> {
@@ -28,14 +32,18 @@ pub(super) struct Client<S> {
 enum Next {
     Command,
     Listen(ClientInfo),
-    Tunnel(BoxStream),
+    Tunnel(Tunnel),
     Close,
 }
 
-pub(super) async fn serve<S>(shared: Arc<Shared>, number: u64, stream: S)
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin,
-{
+/// A connection to a device, with what tells that the device is gone.
+struct Tunnel {
+    device: DeviceId,
+    stream: BoxStream,
+    events: broadcast::Receiver<SourceEvent>,
+}
+
+pub(super) async fn serve<S: ClientSocket>(shared: Arc<Shared>, number: u64, stream: S) {
     let decoder = MessageDecoder::new(MAX_MESSAGE);
     let mut client = Client {
         shared,
@@ -49,12 +57,28 @@ where
             Next::Command => {}
             Next::Close => return,
             Next::Listen(info) => return listen::run(client, info).await,
-            Next::Tunnel(device) => return tunnel::pump(client.stream, device).await,
+            Next::Tunnel(Tunnel { device, stream, events }) => {
+                let gone = unplugged(&client.shared, device, events);
+                return tunnel::pump(client.stream, stream, gone).await;
+            }
         }
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Client<S> {
+/// Ends when the device is gone.
+async fn unplugged(shared: &Shared, device: DeviceId, mut events: broadcast::Receiver<SourceEvent>) {
+    loop {
+        match events.recv().await {
+            Ok(SourceEvent::Detached(id)) if id == device => return,
+            Err(RecvError::Lagged(_)) if !shared.is_attached(device) => return,
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            // A source without news: its streams have to tell.
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}
+
+impl<S: ClientSocket> Client<S> {
     /// The next message, or `None` when the connection is to be closed.
     async fn next(&mut self) -> Option<(Header, Bytes)> {
         loop {
@@ -99,7 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Client<S> {
             Request::Listen => return self.listen(header.tag, client).await,
             Request::Connect { device, port } => return self.connect(header.tag, device, port).await,
             Request::ListDevices => Reply::DeviceList(DeviceList {
-                devices: self.shared.source.list(),
+                devices: self.shared.devices(),
                 unreadable: 0,
             }),
             Request::ListListeners => Reply::ListenerList(self.shared.listener_list()),
@@ -136,8 +160,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Client<S> {
         }
     }
 
+    /// Says whether the client took it; one that does not read is dropped after a while, so that it frees its place.
     pub(super) async fn send(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).await.is_ok() && self.stream.flush().await.is_ok()
+        let limit = self.shared.options.send_limit;
+        let send = async { self.stream.write_all(bytes).await.is_ok() && self.stream.flush().await.is_ok() };
+        timeout(limit, send).await.unwrap_or_else(|_| {
+            tracing::debug!(number = self.number, "client dropped: it does not read");
+            false
+        })
     }
 
     async fn listen(&mut self, tag: u32, client: ClientInfo) -> Next {
@@ -151,7 +181,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Client<S> {
     /// Answers within four seconds whatever the device does: libusbmuxd waits no longer than five.
     async fn connect(&mut self, tag: u32, device: DeviceId, port: u16) -> Next {
         let shared = Arc::clone(&self.shared);
-        if !shared.source.list().iter().any(|attached| attached.id == device) {
+        // Before the device is looked for, so that its end is not missed.
+        let events = shared.source.watch();
+        if !shared.is_attached(device) {
             return self.result(tag, ResultCode::BadDevice).await;
         }
         if !self.decoder.is_empty() {
@@ -167,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Client<S> {
         let code = match connected {
             Ok(Ok(stream)) => {
                 return match self.result(tag, ResultCode::Ok).await {
-                    Next::Command => Next::Tunnel(stream),
+                    Next::Command => Next::Tunnel(Tunnel { device, stream, events }),
                     other => other,
                 };
             }

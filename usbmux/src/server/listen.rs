@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cabled_wire::ids::DeviceId;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncReadExt;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::Shared;
 use super::conversation::Client;
+use super::tunnel::ClientSocket;
+use super::{Shared, is_listable};
 use crate::AttachedDevice;
 use crate::msg::{ClientInfo, Event, ListenerEntry};
 use crate::source::SourceEvent;
@@ -43,7 +44,7 @@ impl Shared {
 }
 
 /// Sends one `Attached` per device, then events as they happen; any byte from the client ends it.
-pub(super) async fn run<S: AsyncRead + AsyncWrite + Send + Unpin>(mut client: Client<S>, info: ClientInfo) {
+pub(super) async fn run<S: ClientSocket>(mut client: Client<S>, info: ClientInfo) {
     let shared = Arc::clone(&client.shared);
     let _entry = Entry {
         shared: Arc::clone(&shared),
@@ -83,7 +84,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Send + Unpin>(mut client: Cl
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Client<S> {
+impl<S: ClientSocket> Client<S> {
     async fn event(&mut self, event: &Event) -> bool {
         // Version 0 cannot describe a network device: its clients do not hear of it.
         match event.encode(self.form) {
@@ -94,6 +95,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Client<S> {
 
     async fn attached(&mut self, known: &mut BTreeSet<DeviceId>, device: AttachedDevice) -> bool {
         let id = device.id;
+        if !is_listable(&device) {
+            return true;
+        }
         let event = Event::Attached(device);
         if event.encode(self.form).is_none() || !known.insert(id) {
             return true;
@@ -120,7 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Client<S> {
 
     /// Brings the client from what it knows to what is.
     async fn resync(&mut self, known: &mut BTreeSet<DeviceId>) -> bool {
-        let devices = self.shared.source.list();
+        let devices = self.shared.devices();
         let gone: Vec<DeviceId> = known
             .iter()
             .copied()

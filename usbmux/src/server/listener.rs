@@ -33,7 +33,6 @@ mod unix {
     use std::fs::{self, File, Permissions};
     use std::io;
     use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-    use std::os::unix::net::UnixStream as StdUnixStream;
     use std::path::{Path, PathBuf};
 
     use socket2::{Domain, SockAddr, Socket, Type};
@@ -85,7 +84,10 @@ mod unix {
         let lock = lock(&path)?;
         remove_leftover(&path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.bind(&SockAddr::unix(&path)?)?;
+        let address = SockAddr::unix(&path).map_err(|error| cannot("use", &path, &error))?;
+        socket
+            .bind(&address)
+            .map_err(|error| cannot("make the socket", &path, &error))?;
         fs::set_permissions(&path, Permissions::from_mode(0o666))?;
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
@@ -100,20 +102,30 @@ mod unix {
     }
 
     fn in_use(path: &Path) -> io::Error {
-        io::Error::new(
-            io::ErrorKind::AddrInUse,
-            format!("another daemon serves {}", path.display()),
-        )
+        let path = path.display();
+        let text = format!("another daemon serves {path}; stop it, or choose another path for this one");
+        io::Error::new(io::ErrorKind::AddrInUse, text)
+    }
+
+    /// The system's error, with what could not be done.
+    fn cannot(what: &str, path: &Path, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("cannot {what} {}: {error}", path.display()))
     }
 
     fn lock(path: &Path) -> io::Result<File> {
         let mut name = path.as_os_str().to_owned();
         name.push(".lock");
-        let file = File::options().create(true).truncate(false).write(true).open(name)?;
+        let name = PathBuf::from(name);
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&name)
+            .map_err(|error| cannot("open the lock", &name, &error))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(fs::TryLockError::WouldBlock) => Err(in_use(path)),
-            Err(fs::TryLockError::Error(error)) => Err(error),
+            Err(fs::TryLockError::Error(error)) => Err(cannot("lock", &name, &error)),
         }
     }
 
@@ -122,14 +134,20 @@ mod unix {
         let found = match fs::symlink_metadata(path) {
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
+            Err(error) => return Err(cannot("look at", path, &error)),
         };
         if !found.file_type().is_socket() {
             let text = format!("{} is there and is no socket", path.display());
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
         }
-        match StdUnixStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // A daemon that hangs, with its backlog full, would make us hang as well.
+        probe.set_nonblocking(true)?;
+        match probe.connect(&SockAddr::unix(path)?) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).map_err(|error| cannot("remove the leftover", path, &error))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             // Served, or served by somebody who does not let us in.
             _ => Err(in_use(path)),
         }

@@ -41,7 +41,7 @@ impl Shared {
         let Some(device) = device else { return };
         let udid: Option<Udid> = record.parse().ok();
         let fits = |attached: &AttachedDevice| attached.id == device && Some(&attached.udid) == udid.as_ref();
-        if self.source.list().iter().any(fits) {
+        if self.devices().iter().any(fits) {
             // An error only says that nobody listens.
             let _ = self.paired.send(device);
         }

@@ -198,3 +198,59 @@ async fn a_unix_socket_is_open_to_all_and_never_taken_from_another_daemon() {
     assert!(!path.exists());
     assert!(matches!(daemon.list().await, Err(DaemonError::NoDaemon { .. })));
 }
+
+#[tokio::test]
+async fn a_client_that_never_reads_loses_its_place() {
+    let options = ServerOptions::default()
+        .with_send_limit(Duration::from_millis(200))
+        .with_max_clients(1);
+    let bed = bed(options);
+    for id in 1..=200 {
+        bed.bus.plug(phone(id));
+    }
+    // One that asks and asks: some 80 kB an answer, until the system holds no more of them.
+    let mut deaf = bed.raw().await;
+    let request = plist(&Request::ListDevices);
+    let asking = async { while deaf.stream.write_all(&request).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(30), asking)
+        .await
+        .expect("it may ask for ever");
+    assert_eq!(
+        bed.daemon.list().await.unwrap().len(),
+        200,
+        "the only place is free again"
+    );
+    // One that listens, while devices come and go.
+    let mut deaf = bed.raw().await;
+    deaf.send(&plist(&Request::Listen)).await;
+    assert_eq!(deaf.code().await.unwrap().1, ResultCode::Ok);
+    let waiting = tokio::spawn({
+        let daemon = bed.daemon.clone().reply_deadline(Duration::from_secs(60));
+        async move { daemon.list().await.unwrap().len() }
+    });
+    let mut id = 1000;
+    while !waiting.is_finished() {
+        bed.bus.plug(phone(id));
+        bed.bus.unplug(DeviceId(id));
+        id += 1;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(waiting.await.unwrap(), 200);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn two_sockets_share_the_places_and_neither_keeps_one_for_itself() {
+    use cabled_usbmux::server::bind_unix;
+
+    let bed = bed(ServerOptions::default().with_max_clients(1));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("usbmuxd");
+    let serving = bed.server.serve_unix(bind_unix(&path).unwrap());
+    let other = Daemon::new(DaemonAddr::Unix(path));
+    for _ in 0..3 {
+        assert_eq!(bed.daemon.list().await.unwrap(), []);
+        assert_eq!(other.list().await.unwrap(), []);
+    }
+    serving.shutdown().await;
+}

@@ -90,3 +90,50 @@ async fn a_tunnel_delivers_what_it_holds_before_it_closes() {
     assert!(got == data);
     client.await.unwrap();
 }
+
+/// By a UNIX socket, where it shows at once; TCP tells of the end only behind the bytes, or after some minutes.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_client_that_is_gone_ends_its_tunnel_though_the_device_reads_nothing() {
+    use cabled_usbmux::{Daemon, DaemonAddr, server::bind_unix};
+
+    let mut bed = bed(ServerOptions::default().with_max_clients(1));
+    bed.bus.plug(phone(1));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("usbmuxd");
+    let _serving = bed.server.serve_unix(bind_unix(&path).unwrap());
+    let local = Daemon::new(DaemonAddr::Unix(path));
+    let mut stream = local.connect(DeviceId(1), 9).await.unwrap();
+    let (_, far) = bed.opened.recv().await.unwrap();
+    // More than all buffers on the way: the end of the client's stream is behind bytes that nobody takes.
+    let writing = async {
+        loop {
+            if stream.write_all(&[1; 64 << 10]).await.is_err() {
+                break;
+            }
+        }
+    };
+    assert!(
+        tokio::time::timeout(Duration::from_millis(500), writing).await.is_err(),
+        "the device holds nothing back"
+    );
+    drop(stream);
+    let daemon = bed.daemon.clone().reply_deadline(Duration::from_secs(30));
+    assert_eq!(daemon.list().await.unwrap().len(), 1, "the only place is free again");
+    drop(far);
+}
+
+#[tokio::test]
+async fn unplugging_ends_the_tunnel_of_a_client_that_does_not_read() {
+    let mut bed = bed(ServerOptions::default().with_max_clients(1));
+    bed.bus.plug(phone(1));
+    let stream = bed.daemon.connect(DeviceId(1), 9).await.unwrap();
+    let (_, mut far) = bed.opened.recv().await.unwrap();
+    let device = tokio::spawn(async move { while far.write_all(&[1; 64 << 10]).await.is_ok() {} });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    bed.bus.unplug(DeviceId(1));
+    let daemon = bed.daemon.clone().reply_deadline(Duration::from_secs(30));
+    assert_eq!(daemon.list().await.unwrap(), [], "the only place is free again");
+    device.await.unwrap();
+    drop(stream);
+}

@@ -1,25 +1,26 @@
 //! Runs the device's end over a byte link and opens the phone's ports.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use cabled_usbmux::mux::frame::ControlKind;
+use cabled_usbmux::mux::link::FrameLink;
 use cabled_wire::io::{BoxStream, Connect, Stream};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+use super::byte_link::ByteLink;
 use super::{DeviceEvent, DeviceMux, DeviceMuxOptions, DeviceStats, PeerId};
 
-/// Bytes read at a time, off the link and off a service.
-const READ: usize = 128 << 10;
+/// Bytes read off a service at a time.
 const SERVICE_READ: usize = 64 << 10;
-/// Bytes of frames gathered for one write.
+/// Bytes of frames fetched from the core at a time.
 const BATCH: usize = 256 << 10;
 
 struct Inner {
@@ -94,6 +95,11 @@ impl PluggedIn {
     pub fn say(&self, kind: ControlKind, text: impl Into<Bytes>) {
         self.shared.with(|inner| inner.mux.say(kind, text));
     }
+
+    /// The link gathered this many bytes and still saw no end of the frame: the phone complains and takes nothing more.
+    pub fn overrun(&self, bytes: usize) {
+        self.shared.with(|inner| inner.mux.handle_overrun(bytes));
+    }
 }
 
 impl Drop for PluggedIn {
@@ -108,10 +114,15 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// Connects a phone's ports to a link, whatever the phone is: every SYN becomes a [`Connect::connect`].
+/// Connects a phone's ports to a byte link, whatever the phone is: every SYN becomes a [`Connect::connect`].
 ///
 /// Starts a task in the current tokio runtime, which ends with the link or with what is returned here.
 pub fn plug_in(link: impl Stream + 'static, phone: Arc<dyn Connect>, options: DeviceMuxOptions) -> PluggedIn {
+    plug_in_frames(ByteLink::new(link), phone, options)
+}
+
+/// As [`plug_in`], over a link that keeps frames apart, as a USB function does.
+pub fn plug_in_frames(link: impl FrameLink, phone: Arc<dyn Connect>, options: DeviceMuxOptions) -> PluggedIn {
     let inner = Inner {
         mux: DeviceMux::new(options),
         readers: HashMap::new(),
@@ -125,13 +136,20 @@ pub fn plug_in(link: impl Stream + 'static, phone: Arc<dyn Connect>, options: De
     PluggedIn { shared, task }
 }
 
+/// Frames on their way from the core to the link.
+#[derive(Default)]
+struct Outgoing {
+    bytes: BytesMut,
+    lengths: VecDeque<usize>,
+}
+
 /// What the core wants next.
 struct Turn {
     timeout: Option<Instant>,
     dials: Vec<(PeerId, u16)>,
 }
 
-fn turn(shared: &Shared, input: &mut BytesMut, out: &mut BytesMut) -> Turn {
+fn turn(shared: &Shared, input: &mut BytesMut, out: &mut Outgoing) -> Turn {
     let mut wakers = Vec::new();
     let mut dials = Vec::new();
     let mut inner = shared.lock();
@@ -140,7 +158,11 @@ fn turn(shared: &Shared, input: &mut BytesMut, out: &mut BytesMut) -> Turn {
     if !input.is_empty() {
         mux.handle_input(input);
     }
-    while out.len() < BATCH && mux.poll_transmit(out).is_some() {}
+    while out.bytes.len() < BATCH
+        && let Some(len) = mux.poll_transmit(&mut out.bytes)
+    {
+        out.lengths.push_back(len);
+    }
     while let Some(event) = mux.poll_event() {
         match event {
             DeviceEvent::Dial { id, port } => dials.push((id, port)),
@@ -158,11 +180,9 @@ fn turn(shared: &Shared, input: &mut BytesMut, out: &mut BytesMut) -> Turn {
     Turn { timeout, dials }
 }
 
-async fn run(shared: Arc<Shared>, link: impl Stream, phone: Arc<dyn Connect>) {
-    let (mut reader, mut writer) = tokio::io::split(link);
-    let mut input = BytesMut::with_capacity(READ);
-    let mut out = BytesMut::new();
-    let mut unflushed = false;
+async fn run(shared: Arc<Shared>, mut link: impl FrameLink, phone: Arc<dyn Connect>) {
+    let mut input = BytesMut::new();
+    let mut out = Outgoing::default();
     let mut connections = JoinSet::new();
     loop {
         let Turn { timeout, dials } = turn(&shared, &mut input, &mut out);
@@ -170,15 +190,8 @@ async fn run(shared: Arc<Shared>, link: impl Stream, phone: Arc<dyn Connect>) {
             connections.spawn(connection(Arc::clone(&shared), Arc::clone(&phone), id, port));
         }
         while connections.try_join_next().is_some() {}
-        if input.capacity().saturating_sub(input.len()) < READ / 4 {
-            input.reserve(READ);
-        }
         let result = tokio::select! {
-            read = reader.read_buf(&mut input) => match read {
-                Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-                other => other.map(|_| ()),
-            },
-            pushed = push(&mut writer, &mut out, &mut unflushed), if !out.is_empty() || unflushed => pushed,
+            moved = poll_fn(|cx| exchange(&mut link, &mut input, &mut out, cx)) => moved,
             () = shared.wake.notified() => Ok(()),
             () = sleep_until(timeout.unwrap_or_else(Instant::now)), if timeout.is_some() => Ok(()),
         };
@@ -193,16 +206,31 @@ async fn run(shared: Arc<Shared>, link: impl Stream, phone: Arc<dyn Connect>) {
     while connections.join_next().await.is_some() {}
 }
 
-async fn push(writer: &mut (impl AsyncWrite + Unpin), out: &mut BytesMut, unflushed: &mut bool) -> io::Result<()> {
-    if out.is_empty() {
-        writer.flush().await?;
-        *unflushed = false;
-    } else if writer.write_buf(out).await? == 0 {
-        return Err(io::ErrorKind::WriteZero.into());
-    } else {
-        *unflushed = true;
+/// Moves what can be moved both ways; ready when that was anything the core has to look at.
+fn exchange(
+    link: &mut impl FrameLink,
+    input: &mut BytesMut,
+    out: &mut Outgoing,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    let mut moved = false;
+    while let Some(len) = out.lengths.front().copied() {
+        match link.poll_ready(cx)? {
+            Poll::Ready(()) => link.send(out.bytes.get(..len).unwrap_or_default())?,
+            Poll::Pending => break,
+        }
+        out.bytes.advance(len.min(out.bytes.len()));
+        out.lengths.pop_front();
+        // The core may have more once the batch is out; before, there is nothing to ask it.
+        moved |= out.lengths.is_empty();
     }
-    Ok(())
+    let _ = link.poll_flush(cx)?;
+    match link.poll_receive(cx, input)? {
+        Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+        Poll::Ready(_) => moved = true,
+        Poll::Pending => {}
+    }
+    if moved { Poll::Ready(Ok(())) } else { Poll::Pending }
 }
 
 /// One connection: asks the phone, then moves bytes until one side ends.

@@ -224,6 +224,12 @@ impl DeviceMux {
         }
     }
 
+    /// The link gathered more bytes than a frame may have and saw no end of it, because the host forgot the
+    /// zero-length packet: the phone says so and takes nothing more.
+    pub fn handle_overrun(&mut self, bytes: usize) {
+        self.stall(bytes);
+    }
+
     /// As a phone does that never sees the end of a frame: it says so and takes nothing more.
     fn stall(&mut self, bytes: usize) {
         let text = format!("message is too large ({bytes} bytes, max {MAX_GATHERED})");

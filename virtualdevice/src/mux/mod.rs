@@ -1,10 +1,11 @@
 //! The phone's end of the multiplexer: its own state machine, which shares only the frame codec with the host's.
 //!
-//! [`DeviceMux`] is the core and does no I/O; [`plug_in`] runs it over any byte link and opens the phone's ports. It
-//! keeps the rules that foreign hosts depend on: sequence numbers from 0, gap-free frame numbers, frames of at most
-//! 32764 bytes, no answer to a frame without payload, `RST` with no other flag once a connection stands. Spec: usbmux,
-//! sections 8 to 10.
+//! [`DeviceMux`] is the core and does no I/O; [`plug_in`] runs it over any byte link and opens the phone's ports,
+//! [`plug_in_frames`] over a link that keeps frames apart. It keeps the rules that foreign hosts depend on: sequence
+//! numbers from 0, gap-free frame numbers, frames of at most 32764 bytes, no answer to a frame without payload, `RST`
+//! with no other flag once a connection stands. Spec: usbmux, sections 8 to 10.
 
+mod byte_link;
 mod connection;
 mod driver;
 mod machine;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use cabled_usbmux::mux::frame::MAGIC_DEVICE;
 
-pub use driver::{PluggedIn, plug_in};
+pub use driver::{PluggedIn, plug_in, plug_in_frames};
 pub use machine::{DeviceEvent, DeviceMux, DeviceStats, PeerId};
 
 /// How a phone tells the host how much it has room for; all three kinds exist, hosts have to cope with any.

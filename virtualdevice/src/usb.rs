@@ -1,1 +1,0 @@
-//! The phone as a USB device: descriptors, control requests and bulk pipes, whatever carries them.
