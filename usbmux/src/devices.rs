@@ -151,6 +151,16 @@ impl DevicesBuilder {
         self
     }
 
+    /// Adds the devices on this computer's own USB ports.
+    ///
+    /// Beside a daemon, a phone belongs to whoever opens it first. A daemon that runs has it already; one that the
+    /// system starts on plug-in (Linux) may find it taken by this program.
+    #[cfg(feature = "usb")]
+    pub fn usb(mut self, bus: crate::usb::UsbBus) -> Self {
+        self.sources.push((Origin::Usb, Arc::new(bus)));
+        self
+    }
+
     /// Adds paired devices on the network.
     #[cfg(feature = "network")]
     pub fn network(mut self, source: crate::network::NetworkSource) -> Self {
@@ -215,8 +225,9 @@ impl Devices {
 
     /// Waits until every source has looked once; [`Devices::list`] then has what was there.
     ///
-    /// Without a deadline of its own, but each source has one: 5 s for a daemon, 2 s for the network. Dropping the future
-    /// is safe.
+    /// Without a deadline of its own, but each source has one: 10 s for a daemon, 2 s for the network, half a minute for
+    /// USB if a device there does not answer. All of them are settled within milliseconds as a rule, the network apart.
+    /// Dropping the future is safe.
     pub async fn settled(&self) {
         let mut published = self.shared.published.subscribe();
         // An error would say that the sender is gone, which `self` holds.
