@@ -216,12 +216,6 @@ impl Front {
         Arc::<Bus>::clone(&self.bus)
     }
 
-    /// The phones as a source: for one view of all devices, in the same program and without a socket.
-    #[must_use]
-    pub fn source(&self) -> Arc<dyn DeviceSource> {
-        Arc::<Bus>::clone(&self.bus)
-    }
-
     /// A byte stream to a phone's port, the way clients get it but without a socket.
     ///
     /// # Errors
