@@ -47,7 +47,9 @@ fn watch_panics() -> Arc<Mutex<Vec<String>>> {
     let seen = panics.clone();
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        seen.lock().unwrap_or_else(PoisonError::into_inner).push(panic.to_string());
+        seen.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(panic.to_string());
         usual(panic);
     }));
     panics
