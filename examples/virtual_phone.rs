@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use cabled::virtualdevice::contents;
 use cabled::virtualdevice::front::Front;
 use cabled::virtualdevice::{Pairing, Phone};
 use cabled::wire::io::Connect;
+use cabled_examples::person;
 use cabled_examples::phones::{self, PhoneArgs};
 use cabled_examples::table::bytes;
 use cabled_examples::{Failure, run};
@@ -74,7 +74,7 @@ async fn serve(args: Args) -> Result<(), Failure> {
     println!("listening at {address}; point a client there:");
     println!("  USBMUXD_SOCKET_ADDRESS={address} idevice_id -l");
     println!("  cargo run --release --example backup -- --socket {address}");
-    println!("lines to type: day, trust, deny, lock, unlock, passcode, cancel, restart, quit");
+    println!("lines to type: {}, quit", person::LINES);
     act(&served).await?;
     handle.shutdown().await;
     if let Some(unix) = unix {
@@ -97,28 +97,12 @@ async fn act(phones: &[Phone]) -> Result<(), Failure> {
             open = false;
             continue;
         };
+        let line = line.trim();
+        if line == "quit" {
+            return Ok(());
+        }
         for phone in phones {
-            match line.trim() {
-                "quit" => return Ok(()),
-                "day" => {
-                    let changes = contents::mutate(phone.fs(), phone.seed() + day)?;
-                    println!(
-                        "{}: {} new, {} changed, {} removed",
-                        phone.udid(),
-                        changes.added.len(),
-                        changes.edited.len(),
-                        changes.removed.len()
-                    );
-                }
-                "trust" => println!("{}: {}", phone.udid(), phone.answer_trust(true)),
-                "deny" => println!("{}: {}", phone.udid(), phone.answer_trust(false)),
-                "lock" => phone.lock(),
-                "unlock" => phone.unlock(),
-                "passcode" => println!("{}: {}", phone.udid(), phone.enter_passcode()),
-                "cancel" => phone.press_cancel(),
-                "restart" => phone.reboot(),
-                other => println!("unknown: {other}"),
-            }
+            println!("{}", person::act(phone, line, day)?);
         }
         day += 1;
     }
