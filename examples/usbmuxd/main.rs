@@ -88,14 +88,18 @@ async fn serve(options: &Options) -> Result<(), Failure> {
     let origin = Origin::open(options).await?;
     let source: Arc<dyn DeviceSource> = match options.no_preflight {
         true => origin.source(),
-        false => Arc::new(Preflight::start(origin.source(), store.clone(), PreflightOptions::default())),
+        false => Arc::new(Preflight::start(
+            origin.source(),
+            store.clone(),
+            PreflightOptions::default(),
+        )),
     };
     let server = Server::new(Arc::clone(&source), store);
     let report = tokio::spawn(report(Arc::clone(&source)));
     let mut served = Vec::new();
     for bound in bound {
         let (serving, address) = bound.serve(&server)?;
-        println!("listening at {address}");
+        system::say(&format!("listening at {address}"));
         served.push(serving);
     }
     system::tell_systemd("READY=1");
@@ -130,7 +134,11 @@ async fn serve(options: &Options) -> Result<(), Failure> {
 }
 
 async fn bind(options: &Options) -> Result<Vec<Bound>, Failure> {
-    let remote = if options.allow_remote { Remote::Allowed } else { Remote::Refused };
+    let remote = if options.allow_remote {
+        Remote::Allowed
+    } else {
+        Remote::Refused
+    };
     let mut bound = vec![Bound::new(&options.address(), remote).await?];
     if let Some(address) = options.tcp {
         let (host, port) = (address.ip().to_string(), address.port());
@@ -143,7 +151,9 @@ async fn bind(options: &Options) -> Result<Vec<Bound>, Failure> {
 async fn records(options: &Options) -> Result<PairRecordStore, Failure> {
     let store = match &options.records {
         Some(folder) => PairRecordStore::new(folder),
-        None => PairRecordStore::system().ok_or("this system has no folder of pair records; name one with --records")?,
+        None => {
+            PairRecordStore::system().ok_or("this system has no folder of pair records; name one with --records")?
+        }
     };
     let buid = store.system_buid().await.map_err(|error| {
         let error = with_causes(&error);

@@ -109,7 +109,16 @@ mod tests {
         let options = parse(&["-f", "-v", "-v", "-p", "-s"]);
         assert!(options.foreground && options.no_preflight && options.ends_with_the_last_device());
         assert_eq!(options.verbose, 2);
-        let options = parse(&["-S", "127.0.0.1:27015", "-C", "/tmp/records", "-P", "NONE", "-l", "/tmp/log"]);
+        let options = parse(&[
+            "-S",
+            "127.0.0.1:27015",
+            "-C",
+            "/tmp/records",
+            "-P",
+            "NONE",
+            "-l",
+            "/tmp/log",
+        ]);
         assert_eq!(
             options.address(),
             DaemonAddr::Tcp {
@@ -125,7 +134,10 @@ mod tests {
     #[test]
     fn the_pid_file_is_the_stock_daemons_where_the_socket_is() {
         assert_eq!(parse(&[]).pid_file(), Some("/var/run/usbmuxd.pid".into()));
-        assert_eq!(parse(&["-S", "/var/run/usbmuxd"]).pid_file(), Some("/var/run/usbmuxd.pid".into()));
+        assert_eq!(
+            parse(&["-S", "/var/run/usbmuxd"]).pid_file(),
+            Some("/var/run/usbmuxd.pid".into())
+        );
         assert_eq!(parse(&["-S", "/tmp/other"]).pid_file(), None);
         assert_eq!(parse(&["-P", "/tmp/pid"]).pid_file(), Some("/tmp/pid".into()));
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use cabled::usbmux::DeviceSource;
 use cabled::usbmux::devices::Devices;
-#[cfg(feature = "usb")]
 use cabled::usbmux::usb::{UsbBus, UsbOptions};
 use cabled::virtualdevice::front::Front;
 use cabled::virtualdevice::{Pairing, Phone};
@@ -14,10 +13,10 @@ use cabled_examples::{Failure, person, phones};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::options::Options;
+use crate::system;
 
 /// What the daemon serves.
 pub struct Origin {
-    #[cfg(feature = "usb")]
     usb: Option<UsbBus>,
     phones: Option<VirtualPhones>,
 }
@@ -30,29 +29,25 @@ impl Origin {
             false => Some(VirtualPhones::plug_in(options).await?),
         };
         let wants_usb = options.usb || phones.is_none();
-        #[cfg(feature = "usb")]
-        return Ok(Self {
+        Ok(Self {
             usb: wants_usb.then(|| UsbBus::start(UsbOptions::default())).transpose()?,
             phones,
-        });
-        #[cfg(not(feature = "usb"))]
-        match wants_usb {
-            true => Err("this daemon was built without the feature `usb`; it can only serve --virtual phones".into()),
-            false => Ok(Self { phones }),
-        }
+        })
     }
 
     /// All of it as one source.
     pub fn source(&self) -> Arc<dyn DeviceSource> {
         let mut sources: Vec<Arc<dyn DeviceSource>> = Vec::new();
-        #[cfg(feature = "usb")]
         sources.extend(self.usb.clone().map(|bus| Arc::new(bus) as Arc<dyn DeviceSource>));
         sources.extend(self.phones.as_ref().map(|phones| phones.front.source()));
         match sources.pop() {
             Some(only) if sources.is_empty() => only,
             last => {
                 let all = sources.into_iter().chain(last);
-                Arc::new(all.fold(Devices::builder(), |builder, source| builder.source(source)).start())
+                Arc::new(
+                    all.fold(Devices::builder(), |builder, source| builder.source(source))
+                        .start(),
+                )
             }
         }
     }
@@ -64,7 +59,6 @@ impl Origin {
 
     /// Waits until the devices that are there already are known.
     pub async fn settled(&self) {
-        #[cfg(feature = "usb")]
         if let Some(bus) = &self.usb {
             bus.settled().await;
         }
@@ -72,7 +66,6 @@ impl Origin {
 
     /// Lets go of the devices.
     pub async fn close(self) {
-        #[cfg(feature = "usb")]
         if let Some(bus) = self.usb {
             bus.shutdown().await;
         }
@@ -113,10 +106,10 @@ impl VirtualPhones {
 
     /// Does what the lines on standard input say until `quit`; an end of input only ends the lines.
     pub async fn follow_lines(self) -> Result<(), Failure> {
-        println!("lines to type: {}, unplug, plug, quit", person::LINES);
+        system::say(&format!("lines to type: {}, unplug, plug, quit", person::LINES));
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
         let mut number = 0;
-        while let Some(line) = lines.next_line().await? {
+        while let Ok(Some(line)) = lines.next_line().await {
             match line.trim() {
                 "quit" => return Ok(()),
                 "unplug" => {
@@ -133,7 +126,7 @@ impl VirtualPhones {
                 }
                 line => {
                     for phone in &self.phones {
-                        println!("{}", person::act(phone, line, number)?);
+                        system::say(&person::act(phone, line, number)?);
                     }
                 }
             }

@@ -1,5 +1,6 @@
 //! What the daemon has to do with the system: sockets, its number in a file, signals, and systemd.
 
+use std::io::Write;
 use std::path::Path;
 
 use cabled::usbmux::DaemonAddr;
@@ -8,6 +9,12 @@ use cabled::usbmux::server::{Server, Serving, bind_tcp};
 use cabled::usbmux::server::{UnixSocket, bind_unix};
 use cabled_examples::Failure;
 use tokio::net::TcpListener;
+
+/// Says a line on standard output, if anybody reads it.
+pub fn say(line: &str) {
+    let mut output = std::io::stdout();
+    let _ = writeln!(output, "{line}").and_then(|()| output.flush());
+}
 
 /// A socket that is ours and not served yet.
 pub enum Bound {
@@ -80,7 +87,7 @@ pub use platform::{PidFile, Stop, ask_to_end};
 #[cfg(unix)]
 mod platform {
     use std::fs::File;
-    use std::io::{Read, Seek, Write};
+    use std::io::{Read, Seek};
     use std::path::PathBuf;
 
     use rustix::fs::{FlockOperation, fcntl_lock};

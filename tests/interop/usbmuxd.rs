@@ -327,7 +327,9 @@ fn python() -> Outcome {
     desk.run(tcp, "pymobiledevice3", &["lockdown", "info"])?
         .ok()?
         .says("UniqueDeviceID")?;
-    desk.run(tcp, "pymobiledevice3", &["afc", "ls", "/"])?.ok()?.says("DCIM")?;
+    desk.run(tcp, "pymobiledevice3", &["afc", "ls", "/"])?
+        .ok()?
+        .says("DCIM")?;
     Ok(())
 }
 
@@ -407,7 +409,11 @@ fn keeps_records() -> Outcome {
     desk.run(&first.tcp, "idevicepair", &["systembuid"])?
         .ok()?
         .says("DCFF9382-E37F-D0F8-9749-A3690037FF53")?;
-    let read = || desk.runtime.block_on(desk.daemon().read_pair_record(&udid)).map_err(text);
+    let read = || {
+        desk.runtime
+            .block_on(desk.daemon().read_pair_record(&udid))
+            .map_err(text)
+    };
     let record = read()?.ok_or("the daemon made no record")?;
     drop(first);
     // This phone asks before it trusts, so nothing replaces the record.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cabled::lockdown::{PairRecord, Paired};
 use cabled::usbmux::store::PairRecordId;
 use cabled::virtualdevice::front::Front;
-use cabled::virtualdevice::service::LOCKDOWN;
+use cabled::virtualdevice::service::{INSECURE_NOTIFICATION_PROXY, LOCKDOWN};
 use cabled::virtualdevice::{Fault, Pairing, Phone};
 
 use super::attend::{Way, way};
@@ -81,6 +81,18 @@ fn pairs(phone: &Phone) -> usize {
     phone.log().count(LOCKDOWN, "Pair")
 }
 
+/// Waits until the phone knows that it is watched: what it says before is lost.
+async fn watched(phone: &Phone) {
+    let known = async {
+        while phone.log().count(INSECURE_NOTIFICATION_PROXY, "ObserveNotification") < 2 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), known)
+        .await
+        .expect("nobody watches it");
+}
+
 #[tokio::test]
 async fn a_phone_that_trusts_at_once_is_paired_before_it_is_shown() {
     let mut bed = bed();
@@ -108,6 +120,7 @@ async fn the_user_is_asked_once_and_the_answer_makes_a_pairing() {
     let id = bed.plug(&phone).await;
     assert_eq!(bed.attached().await, id, "shown while the dialogue waits");
     assert_eq!((pairs(&phone), bed.record(&phone).await.is_some()), (1, false));
+    watched(&phone).await;
     // The device may ask again who we are.
     phone.remove_value(None, "UntrustedHostBUID");
     phone.notify("com.apple.mobile.lockdown.request_host_buid");
@@ -149,6 +162,7 @@ async fn a_record_that_the_device_forgot_is_replaced_and_never_just_deleted() {
     assert_eq!(bed.attached().await, id);
     let kept = bed.record(&phone).await.unwrap();
     assert_eq!(kept.host_id, old.host_id, "until there is a better one");
+    watched(&phone).await;
     assert!(phone.answer_trust(true));
     assert_eq!(bed.next().await, SourceEvent::Paired(id));
     assert!(bed.is_good(&phone).await);
@@ -182,7 +196,9 @@ async fn another_programs_pairing_is_not_done_again() {
     // Another program pairs with the same computer's identity, saves its record, and only then the notification comes.
     phone.set_pairing(Pairing::AutoTrust);
     phone.forget_pairings();
-    let mut lockdown = cabled::lockdown::Lockdown::connect(Arc::new(phone.clone()), "other").await.unwrap();
+    let mut lockdown = cabled::lockdown::Lockdown::connect(Arc::new(phone.clone()), "other")
+        .await
+        .unwrap();
     let buid = bed.store.system_buid().await.unwrap();
     let mut observer = |_| std::ops::ControlFlow::Continue(());
     let options = cabled::lockdown::PairOptions::new(buid);
@@ -191,6 +207,7 @@ async fn another_programs_pairing_is_not_done_again() {
         .save(&PairRecordId::from(phone.udid()), &theirs.to_plist_xml())
         .await
         .unwrap();
+    watched(&phone).await;
     let before = pairs(&phone);
     phone.notify("com.apple.mobile.lockdown.request_pair");
     sleep(Duration::from_millis(500)).await;
@@ -259,7 +276,10 @@ fn mute(options: PreflightOptions) -> (Bed, Arc<Mute>) {
         source: front.source(),
         talks: AtomicBool::new(false),
     });
-    (bed_of(front, Arc::clone(&mute) as Arc<dyn DeviceSource>, folder, options), mute)
+    (
+        bed_of(front, Arc::clone(&mute) as Arc<dyn DeviceSource>, folder, options),
+        mute,
+    )
 }
 
 #[tokio::test]
@@ -284,7 +304,7 @@ async fn a_device_that_does_not_answer_is_asked_again_and_shown_at_last() {
     assert!(bed.is_good(&phone).await);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_device_that_goes_before_it_was_shown_was_never_there() {
     let (mut bed, _mute) = mute(PreflightOptions::default());
     let phone = phone(Pairing::AutoTrust);
