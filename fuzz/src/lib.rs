@@ -32,6 +32,7 @@ pub mod people;
 pub mod records;
 pub mod script;
 pub mod select;
+pub mod usbip;
 pub mod usbmux;
 pub mod wire;
 
@@ -60,6 +61,7 @@ targets! {
     mux::mux_frames,
     mux::mux_host,
     mux::mux_device,
+    usbip::usbip_server,
     lockdown::lockdown_messages,
     lockdown::companion_messages,
     lockdown::pair_record,
