@@ -61,6 +61,7 @@ targets! {
     mux::mux_frames,
     mux::mux_host,
     mux::mux_device,
+    mux::mux_pair,
     usbip::usbip_server,
     lockdown::lockdown_messages,
     lockdown::companion_messages,
