@@ -86,13 +86,17 @@ impl Attachment {
                         ..AttachedDevice::usb(self.shared.next_id(), up.udid)
                     };
                     let handle = up.handle.clone();
-                    let pump = pump.insert(up.pump);
+                    *pump = Some(up.pump);
                     self.shared.attach(self.key, device, up.handle);
                     let failure = handle.gone().await;
                     tracing::debug!(%failure, "a link ended");
                     self.shared.detach(self.key);
                     drop(handle);
-                    let _ = timeout(RELEASE, pump).await;
+                    if let Some(running) = pump.as_mut() {
+                        let _ = timeout(RELEASE, running).await;
+                    }
+                    // A task's end is told once: whoever asks again panics.
+                    *pump = None;
                     breaks = if since.elapsed() >= LASTING {
                         1
                     } else {
