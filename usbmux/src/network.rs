@@ -57,6 +57,7 @@ pub use announcement::{Address, Announcement};
 pub use known::KnownDevice;
 
 use crate::AttachedDevice;
+use crate::retry::Retry;
 use crate::source::{DeviceSource, SourceEvent, Trouble};
 use crate::store::PairRecordStore;
 use announcement::Accept;
@@ -165,6 +166,9 @@ impl Drop for Follower {
 impl NetworkSource {
     /// Starts to look for devices: a task in the current tokio runtime and a thread for mDNS, which end with the last
     /// clone. What keeps it from working is a [`Trouble::NoSource`], and tried again.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     #[must_use]
     pub fn start(options: NetworkOptions) -> Self {
         let shared = Arc::new(Shared {
@@ -318,7 +322,7 @@ impl Drop for Browsing {
 }
 
 async fn follow(shared: Arc<Shared>) {
-    let (mut wait, longest) = RETRY;
+    let mut retry = Retry::new(RETRY.0, RETRY.1);
     loop {
         let since = Instant::now();
         shared.read_records().await;
@@ -329,11 +333,7 @@ async fn follow(shared: Arc<Shared>) {
             state.handle_trouble(Part::Browsing, Some(reason));
         });
         shared.settled.send_replace(true);
-        if since.elapsed() > longest {
-            wait = RETRY.0;
-        }
-        sleep(wait).await;
-        wait = wait.saturating_mul(2).min(longest);
+        sleep(retry.wait_after(since.elapsed())).await;
     }
 }
 
