@@ -47,6 +47,7 @@ pub struct Reached {
 
 /// Who keeps the pair records.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a program has one of them")]
 pub enum Records {
     /// A daemon, which has the device attached.
     Daemon(Daemon, AttachedDevice),
