@@ -122,8 +122,15 @@ impl Attachment {
                     }
                     sleep(retry).await;
                 }
-                // It is gone, and the bus will say so.
+                // It is gone, and the bus will say so; if it does not, it is not gone.
+                Err(None) if troubled => {
+                    let reason = platform::absent(&self.info);
+                    let device = access::words(&self.info);
+                    self.shared.trouble(self.key, Trouble::Failed { device, reason });
+                    sleep(self.shared.options.trouble_retry.max(BREAK_PAUSE)).await;
+                }
                 Err(None) => {
+                    troubled = true;
                     self.shared.resolve(self.key);
                     sleep(self.shared.options.open_retry.max(BREAK_PAUSE)).await;
                 }
