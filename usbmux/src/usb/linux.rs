@@ -1,5 +1,6 @@
 //! What only Linux tells: device nodes, and who holds one.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,14 @@ pub(super) fn node(info: &DeviceInfo) -> String {
     format!("/dev/bus/usb/{:03}/{:03}", info.busnum(), info.device_address())
 }
 
+/// Why a device that the system lists cannot be opened because it is not there.
+pub(super) fn absent(info: &DeviceInfo) -> String {
+    format!(
+        "the system lists it, but {} is not there; give this container /dev/bus/usb, or plug the device in again",
+        node(info)
+    )
+}
+
 /// The program that has the device open, if this user may see that. Reads the open files of all processes, which takes
 /// some milliseconds; not to be called on a runtime's thread.
 pub(super) fn owner(info: &DeviceInfo) -> Option<String> {
@@ -24,9 +33,17 @@ pub(super) fn owner(info: &DeviceInfo) -> Option<String> {
     let this = std::process::id().to_string();
     let processes = fs::read_dir("/proc").ok()?.flatten().take(MAX_PROCESSES);
     processes
-        .filter(|process| process.file_name() != this.as_str())
+        .filter(|process| is_another(&process.file_name(), &this))
         .find(|process| has_open(&process.path(), &node))
         .map(|process| name_of(&process.path()))
+}
+
+/// Whether an entry of `/proc` is a process other than this one: `self` and `thread-self` are this one once more.
+fn is_another(name: &OsStr, this: &str) -> bool {
+    name != this
+        && name
+            .to_str()
+            .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn has_open(process: &Path, node: &Path) -> bool {
@@ -100,6 +117,14 @@ mod tests {
         assert_eq!(driver_of(&device, 10).as_deref(), Some("usbfs"));
         assert_eq!(driver_of(&device, 0), None);
         assert_eq!(driver_of(&device, 1), None);
+    }
+
+    #[test]
+    fn this_process_is_never_the_owner_by_any_of_its_names() {
+        for name in ["17", "self", "thread-self", "cpuinfo"] {
+            assert!(!is_another(name.as_ref(), "17"), "{name}");
+        }
+        assert!(is_another("171".as_ref(), "17"));
     }
 
     #[test]
