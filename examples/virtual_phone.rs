@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use cabled::virtualdevice::contents;
 use cabled::virtualdevice::front::Front;
 use cabled::virtualdevice::usb::{UsbFaults, UsbOptions, UsbPhone};
 use cabled::virtualdevice::usbip::UsbipServer;
 use cabled::virtualdevice::{Pairing, Phone};
 use cabled::wire::io::Connect;
+use cabled_examples::person;
 use cabled_examples::phones::{self, PhoneArgs};
 use cabled_examples::table::bytes;
 use cabled_examples::{Failure, run};
@@ -102,7 +102,7 @@ async fn serve(args: Args) -> Result<(), Failure> {
             );
         }
     }
-    println!("lines to type: day, trust, deny, lock, unlock, passcode, cancel, restart, unplug, quit");
+    println!("lines to type: {}, unplug, quit", person::LINES);
     act(&served, &cables).await?;
     handle.shutdown().await;
     if let Some(unix) = unix {
@@ -125,33 +125,17 @@ async fn act(phones: &[Phone], cables: &[UsbFaults]) -> Result<(), Failure> {
             open = false;
             continue;
         };
+        let line = line.trim();
+        if line == "quit" {
+            return Ok(());
+        }
         // Those of USB/IP: the kernel notices, and may attach the phone again.
-        if line.trim() == "unplug" {
+        if line == "unplug" {
             cables.iter().for_each(UsbFaults::unplug);
             continue;
         }
         for phone in phones {
-            match line.trim() {
-                "quit" => return Ok(()),
-                "day" => {
-                    let changes = contents::mutate(phone.fs(), phone.seed() + day)?;
-                    println!(
-                        "{}: {} new, {} changed, {} removed",
-                        phone.udid(),
-                        changes.added.len(),
-                        changes.edited.len(),
-                        changes.removed.len()
-                    );
-                }
-                "trust" => println!("{}: {}", phone.udid(), phone.answer_trust(true)),
-                "deny" => println!("{}: {}", phone.udid(), phone.answer_trust(false)),
-                "lock" => phone.lock(),
-                "unlock" => phone.unlock(),
-                "passcode" => println!("{}: {}", phone.udid(), phone.enter_passcode()),
-                "cancel" => phone.press_cancel(),
-                "restart" => phone.reboot(),
-                other => println!("unknown: {other}"),
-            }
+            println!("{}", person::act(phone, line, day)?);
         }
         day += 1;
     }

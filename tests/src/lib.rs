@@ -34,6 +34,8 @@ mod guide {
     mod change_a_backup {}
     #[doc = include_str!("../../docs/guide/files.md")]
     mod files {}
+    #[doc = include_str!("../../docs/guide/usbmuxd.md")]
+    mod usbmuxd {}
     #[doc = include_str!("../../docs/guide/virtual-phone.md")]
     mod virtual_phone {}
 }
