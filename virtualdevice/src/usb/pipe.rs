@@ -245,7 +245,7 @@ mod tests {
                 let mut ended = false;
                 while !source.wants_message() {
                     prop_assert!(!ended, "nothing comes behind the end");
-                    let room = rooms.next().unwrap_or(1) * 512;
+                    let room = rooms.next().unwrap_or(1).saturating_mul(512);
                     let Poll::Ready(Chunk::Data(bytes)) = source.poll_transfer(room) else { panic!("no data") };
                     ended = bytes.len() < room;
                     got.extend_from_slice(&bytes);
