@@ -103,6 +103,10 @@ impl Source {
 
     /// Fills one transfer; pending while it has room and the message goes on, or there is none.
     pub(super) fn poll_transfer(&mut self, room: usize) -> Poll<Chunk> {
+        if !self.partial.is_empty() && self.partial.len() >= room {
+            // The host offers less than the transfer it gave up.
+            return Poll::Ready(Chunk::Data(self.partial.split_to(room).freeze()));
+        }
         let space = room.saturating_sub(self.partial.len());
         if self.message.is_empty() {
             // The zero-length packet is all that was left, or there is nothing at all.
@@ -221,6 +225,16 @@ mod tests {
         assert_eq!(chunk(&mut source, 16_384), None);
         source.load(Bytes::from(vec![8; 100]), true);
         assert_eq!(chunk(&mut source, 16_384), Some(612));
+    }
+
+    #[test]
+    fn a_transfer_is_never_longer_than_its_room() {
+        let mut source = Source::new(512);
+        source.load(Bytes::from(vec![7; 1024]), false);
+        assert_eq!(chunk(&mut source, 16_384), None);
+        assert_eq!(chunk(&mut source, 512), Some(512));
+        assert_eq!(chunk(&mut source, 512), Some(512));
+        assert_eq!(chunk(&mut source, 512), None);
     }
 
     #[test]
