@@ -11,6 +11,7 @@ mod system;
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -68,7 +69,10 @@ fn log_to(options: &Options) -> Result<(), Failure> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
     match &options.logfile {
-        None => log.with_writer(std::io::stderr).init(),
+        None => {
+            let is_terminal = std::io::stderr().is_terminal();
+            log.with_ansi(is_terminal).with_writer(std::io::stderr).init();
+        }
         Some(path) => {
             let file = File::options().create(true).append(true).open(path);
             let file = file.map_err(|error| format!("cannot open {}: {error}", path.display()))?;

@@ -75,7 +75,7 @@ fn hint(error: &std::io::Error) -> Failure {
     use std::io::ErrorKind;
 
     let remedy = match error.kind() {
-        ErrorKind::AddrInUse => " (`systemctl stop usbmuxd` stops the stock one; --socket names another path)",
+        ErrorKind::AddrInUse => " (`systemctl stop usbmuxd`; --socket PATH)",
         ErrorKind::PermissionDenied | ErrorKind::NotFound => " (run as root, or name another path with --socket)",
         _ => "",
     };

@@ -14,6 +14,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use crate::script::{Script, pieces};
 
 const HEADER: usize = 48;
+/// Pieces that a stream is sent in before the rest goes out at once, and requests of a script: a run has to be short.
+const MAX_PIECES: usize = 40;
+const MAX_REQUESTS: u32 = 120;
 
 /// Says what it is told, at every second port.
 #[derive(Debug)]
@@ -184,7 +187,7 @@ fn frame(script: &mut Script<'_>, number: u16) -> Vec<u8> {
 fn conversation(script: &mut Script<'_>) -> Vec<u8> {
     let mut stream = Vec::new();
     let mut number = 0_u32;
-    while script.goes_on() && number < 400 {
+    while script.goes_on() && number < MAX_REQUESTS {
         number += 1;
         let kind = script.byte();
         let (endpoint, reads, setup, data, length) = match kind % 8 {
@@ -286,11 +289,16 @@ pub fn usbip_server(data: &[u8]) {
         let (mut read, mut write) = tokio::io::split(kernel);
         let mut answers = Vec::new();
         let sending = async {
-            for piece in pieces(&stream, cuts) {
+            let mut left = &stream[..];
+            for piece in pieces(&stream, cuts).take(MAX_PIECES) {
                 if write.write_all(piece).await.is_err() {
                     return;
                 }
+                left = &left[piece.len()..];
                 tokio::task::yield_now().await;
+            }
+            if write.write_all(left).await.is_err() {
+                return;
             }
             // The services have their say before it is over.
             for _ in 0..16 {

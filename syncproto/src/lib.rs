@@ -29,10 +29,15 @@
 //!
 //! # Features
 //! - `session` (on): [`session`], the exchange with a device.
+//! - `interchange`: bookmarks as HTML and JSON, notes as text and JSON.
+//! - `vobject`: contacts as vCard, calendars as iCalendar.
 
 mod class;
+#[cfg(feature = "interchange")]
+pub mod interchange;
 pub mod msg;
 pub mod record;
+pub mod records;
 pub mod schema;
 #[cfg(feature = "session")]
 pub mod session;
