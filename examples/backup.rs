@@ -15,12 +15,11 @@ use cabled::mobilebackup::live::{
     Backup, BackupOptions, ChangePassword, Outcome, PasswordChange, RequestOptions, Restore, RestoreOptions,
     will_encrypt,
 };
-use cabled::usbmux::{AttachedDevice, Daemon};
 use cabled::virtualdevice::fs::{self, Digest};
 use cabled::virtualdevice::{Phone, PhoneEvent, contents};
 use cabled_examples::phones::{self, Desk, PhoneArgs};
 use cabled_examples::progress::Bar;
-use cabled_examples::reach::Reach;
+use cabled_examples::reach::{Reach, Reached};
 use cabled_examples::table::{Table, bytes};
 use cabled_examples::{Failure, check, memory, pairing, run};
 use clap::Parser;
@@ -57,18 +56,12 @@ async fn backup(args: Args) -> Result<(), Failure> {
     if let Some(name) = &args.r#virtual {
         return virtual_phone(&args, name).await;
     }
-    let asked = args.reach.udid.is_some() || args.reach.socket.is_some();
-    let daemon = args.reach.daemon()?;
-    let nobody = match args.reach.find(&daemon).await {
-        Ok(Some(device)) => return real_phone(&args, &daemon, &device).await,
-        Ok(None) => format!("No device is attached at {}.", daemon.address()),
-        Err(error) => format!(
-            "No usbmux daemon at {}: {}.",
-            daemon.address(),
-            cabled_examples::with_causes(&*error)
-        ),
+    let nobody = match args.reach.find().await {
+        Ok(Some(device)) => return real_phone(&args, &device).await,
+        Ok(None) => "No device is attached.".to_owned(),
+        Err(error) => format!("No device: {}.", cabled_examples::with_causes(&*error)),
     };
-    if asked {
+    if args.reach.is_said() {
         return Err(nobody.into());
     }
     println!("{nobody}\nThis is the virtual phone instead; plug a device in to back that up.\n");
@@ -76,8 +69,8 @@ async fn backup(args: Args) -> Result<(), Failure> {
 }
 
 /// One backup of the attached device, continued where the last one ended.
-async fn real_phone(args: &Args, daemon: &Daemon, device: &AttachedDevice) -> Result<(), Failure> {
-    let paired = pairing::paired(daemon, device).await?;
+async fn real_phone(args: &Args, device: &Reached) -> Result<(), Failure> {
+    let paired = pairing::paired(device).await?;
     let mut job = Job::new(args.dir.clone().unwrap_or_else(|| "backups".into()))?;
     if args.encrypt && !will_encrypt(&paired).await? {
         job.set_password(&paired, args.password.as_deref().unwrap_or_default())
@@ -122,7 +115,7 @@ async fn virtual_phone(args: &Args, profile: &str) -> Result<(), Failure> {
         phone.name(),
         profile.product_version
     );
-    let paired = pairing::paired(&daemon, &device).await?;
+    let paired = pairing::paired(&Reached::at_daemon(&daemon, device)).await?;
     println!(
         "paired  host {}, TLS pinned to the device's certificate\n",
         paired.record().host_id
@@ -159,7 +152,7 @@ async fn virtual_phone(args: &Args, profile: &str) -> Result<(), Failure> {
         .find(second.udid())
         .await?
         .ok_or("the second virtual phone was not found")?;
-    let other = pairing::paired(&daemon, &other).await?;
+    let other = pairing::paired(&Reached::at_daemon(&daemon, other)).await?;
     let restored = job.restore(&other, &phone, &second, password).await?;
     let report = second
         .backup_state()

@@ -27,9 +27,7 @@ fn main() -> ExitCode {
 }
 
 async fn info(args: Args) -> Result<(), Failure> {
-    let daemon = args.reach.daemon()?;
-    let attached = args.reach.device(&daemon).await?;
-    let paired = pairing::paired(&daemon, &attached).await?;
+    let paired = pairing::paired(&args.reach.device().await?).await?;
     let Some(value) = paired.get_value(args.domain.as_deref(), args.key.as_deref()).await? else {
         return Err("the device has no such value".into());
     };

@@ -1,7 +1,6 @@
 //! Pairs this computer with a device, checks a pairing, or ends it.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use cabled::lockdown::{Lockdown, PairRecord, Paired};
 use cabled_examples::{Failure, pairing, reach::Reach, run};
@@ -32,27 +31,26 @@ fn main() -> ExitCode {
 }
 
 async fn pair(args: Args) -> Result<(), Failure> {
-    let daemon = args.reach.daemon()?;
-    let attached = args.reach.device(&daemon).await?;
-    let udid = &attached.udid;
+    let reached = args.reach.device().await?;
+    let (udid, records) = (&reached.udid, &reached.records);
     if let Action::Pair = args.action {
-        let paired = pairing::paired(&daemon, &attached).await?;
+        let paired = pairing::paired(&reached).await?;
         println!(
             "{udid} is paired with this computer (host {}).",
             paired.record().host_id
         );
         return Ok(());
     }
-    let Some(stored) = daemon.read_pair_record(udid).await? else {
+    let Some(stored) = records.read(udid).await? else {
         return Err(format!("{udid} is not paired with this computer").into());
     };
     let record = PairRecord::parse(stored.expose())?;
-    let device = Arc::new(daemon.device(&attached));
+    let device = reached.device.clone();
     match args.action {
         Action::Unpair => {
             let mut lockdown = Lockdown::connect(device, pairing::LABEL).await?;
             lockdown.unpair(&record).await?;
-            daemon.delete_pair_record(udid).await?;
+            records.delete(udid).await?;
             println!("{udid} is no longer paired with this computer.");
         }
         _ => {

@@ -56,8 +56,7 @@ fn main() -> ExitCode {
 }
 
 async fn restore(args: Args) -> Result<(), Failure> {
-    let daemon = args.reach.daemon()?;
-    let device = args.reach.device(&daemon).await?;
+    let device = args.reach.device().await?;
     let source = args.source.clone().unwrap_or_else(|| device.udid.to_string());
     let mut folder = PlainFolder::new(&args.dir);
     let path = folder.device_path(&source);
@@ -75,7 +74,7 @@ async fn restore(args: Args) -> Result<(), Failure> {
     if !args.yes {
         return Err(format!("this replaces what is on {}; say --yes to go on", device.udid).into());
     }
-    let paired = pairing::paired(&daemon, &device).await?;
+    let paired = pairing::paired(&device).await?;
     let mut options = RestoreOptions::default()
         .source(source)
         .system_files(args.system)

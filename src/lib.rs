@@ -13,7 +13,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // With a device on the cable, this is what `usbmux::Daemon::device` gives.
+//! // With a device on the cable, this is what `usbmux::devices::Devices` lists.
 //! let device: Arc<dyn Connect> = Arc::new(Phone::builder().recipe(Recipe::tiny()).build()?);
 //!
 //! let mut lockdown = Lockdown::connect(device.clone(), "example").await?;
@@ -28,7 +28,8 @@
 //! ```
 //!
 //! # How it fits together
-//! This crate only re-exports the layers; each one can be used alone. [`usbmux`] finds devices and opens streams to them,
+//! This crate only re-exports the layers; each one can be used alone. [`usbmux`] finds devices, by cable, daemon and
+//! network in one view ([`usbmux::devices`]), and opens streams to them,
 //! [`lockdown`] pairs and starts services over such a stream, [`afc`] and [`mobilebackup`] speak to those services, the
 //! latter over [`devicelink`]. All of them read what a device sends with [`wire`], which also holds the seam that makes a
 //! cable, a network and a phone in memory the same to everything above: [`wire::io::Connect`].
@@ -37,6 +38,8 @@
 //! iOS 10 and later. Everything async runs on tokio. Each layer's limits are on its own page.
 //!
 //! # Features
+//! - `usb` (on): devices on this computer's own USB ports, with no daemon. Pure Rust, on `nusb`.
+//! - `network` (off): paired devices that announce themselves on the network, by mDNS.
 //! - `virtualdevice` (on): the virtual phone, to try and test everything with no device. A program that ships can do
 //!   without: `default-features = false`.
 

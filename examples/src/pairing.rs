@@ -4,18 +4,18 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use cabled::lockdown::{Lockdown, PairOptions, PairRecord, Paired, Trust};
-use cabled::usbmux::{AttachedDevice, Daemon};
 use cabled::wire::io::Connect;
 
 use crate::Failure;
+use crate::reach::Reached;
 
 /// Label under which the examples speak to devices.
 pub const LABEL: &str = "cabled example";
 
 /// The device with a pair record that it accepts, pairing if needed; says on the terminal what the person has to do.
-pub async fn paired(daemon: &Daemon, attached: &AttachedDevice) -> Result<Paired, Failure> {
-    let device: Arc<dyn Connect> = Arc::new(daemon.device(attached));
-    let stored = daemon.read_pair_record(&attached.udid).await?;
+pub async fn paired(reached: &Reached) -> Result<Paired, Failure> {
+    let device: Arc<dyn Connect> = reached.device.clone();
+    let stored = reached.records.read(&reached.udid).await?;
     let previous = stored.and_then(|bytes| PairRecord::parse(bytes.expose()).ok());
     if let Some(record) = &previous {
         let paired = Paired::new(device.clone(), record.clone());
@@ -28,22 +28,17 @@ pub async fn paired(daemon: &Daemon, attached: &AttachedDevice) -> Result<Paired
             Err(error) => return Err(error.into()),
         }
     }
-    let record = pair(daemon, attached, previous).await?;
+    let record = pair(reached, previous).await?;
     Ok(Paired::new(device, record))
 }
 
-/// Pairs anew and stores the record with the daemon.
-pub async fn pair(
-    daemon: &Daemon,
-    attached: &AttachedDevice,
-    previous: Option<PairRecord>,
-) -> Result<PairRecord, Failure> {
-    let mut options = PairOptions::new(daemon.read_buid().await?).host_name("cabled");
+/// Pairs anew and stores the record where the device's records are.
+pub async fn pair(reached: &Reached, previous: Option<PairRecord>) -> Result<PairRecord, Failure> {
+    let mut options = PairOptions::new(reached.records.system_buid().await?).host_name("cabled");
     if let Some(previous) = previous {
         options = options.previous(previous);
     }
-    let device: Arc<dyn Connect> = Arc::new(daemon.device(attached));
-    let mut lockdown = Lockdown::connect(device, LABEL).await?;
+    let mut lockdown = Lockdown::connect(reached.device.clone(), LABEL).await?;
     let mut said = None;
     let mut observer = |state: Trust| {
         if said != Some(state) {
@@ -58,8 +53,6 @@ pub async fn pair(
     };
     let record = lockdown.pair(options, &mut observer).await?;
     lockdown.close().await;
-    daemon
-        .save_pair_record(&attached.udid, Some(attached.id), record.to_plist_xml().expose())
-        .await?;
+    reached.records.save(&reached.udid, &record.to_plist_xml()).await?;
     Ok(record)
 }

@@ -60,6 +60,7 @@ targets! {
     mux::mux_frames,
     mux::mux_host,
     mux::mux_device,
+    mux::mux_pair,
     lockdown::lockdown_messages,
     lockdown::companion_messages,
     lockdown::pair_record,

@@ -33,6 +33,7 @@
 mod class;
 pub mod msg;
 pub mod record;
+pub mod schema;
 #[cfg(feature = "session")]
 pub mod session;
 

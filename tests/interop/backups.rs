@@ -10,6 +10,7 @@ use cabled::mobilebackup::live::{
 };
 use cabled::virtualdevice::contents::{self, Recipe};
 use cabled::virtualdevice::{Phone, PhoneEvent, Profile};
+use cabled_examples::reach::Reached;
 use cabled_examples::{check, pairing};
 use cabled_tests::bed::{self, Bed, path};
 use cabled_tests::{Outcome, text};
@@ -178,7 +179,9 @@ impl Ours {
                 .await
                 .map_err(text)?
                 .ok_or("the phone is not listed")?;
-            pairing::paired(&daemon, &device).await.map_err(text)
+            pairing::paired(&Reached::at_daemon(&daemon, device))
+                .await
+                .map_err(text)
         })
     }
 }

@@ -78,6 +78,7 @@ mod route;
 mod source;
 mod view;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -150,6 +151,16 @@ impl DevicesBuilder {
         self
     }
 
+    /// Adds the devices on this computer's own USB ports.
+    ///
+    /// Beside a daemon, a phone belongs to whoever opens it first. A daemon that runs has it already; one that the
+    /// system starts on plug-in (Linux) may find it taken by this program.
+    #[cfg(feature = "usb")]
+    pub fn usb(mut self, bus: crate::usb::UsbBus) -> Self {
+        self.sources.push((Origin::Usb, Arc::new(bus)));
+        self
+    }
+
     /// Adds paired devices on the network.
     #[cfg(feature = "network")]
     pub fn network(mut self, source: crate::network::NetworkSource) -> Self {
@@ -214,8 +225,9 @@ impl Devices {
 
     /// Waits until every source has looked once; [`Devices::list`] then has what was there.
     ///
-    /// Without a deadline of its own, but each source has one: 5 s for a daemon, 2 s for the network. Dropping the future
-    /// is safe.
+    /// Without a deadline of its own, but each source has one: 10 s for a daemon, 2 s for the network, half a minute for
+    /// USB if a device there does not answer. All of them are settled within milliseconds as a rule, the network apart.
+    /// Dropping the future is safe.
     pub async fn settled(&self) {
         let mut published = self.shared.published.subscribe();
         // An error would say that the sender is gone, which `self` holds.
@@ -340,6 +352,24 @@ impl Shared {
         }
     }
 
+    /// Passes on that pair records were saved, to those who know the devices by ids of the union.
+    fn announce_paired(&self, source: usize, paired: &BTreeSet<DeviceId>) {
+        if paired.is_empty() {
+            return;
+        }
+        // Under the lock of the view, as all events.
+        let view = lock(&self.view);
+        for known in view.picture().devices.values() {
+            let is_meant = |a: &Attachment| a.source == source && paired.contains(&a.device.id);
+            if known.attachments().any(is_meant) {
+                for listed in &known.listed {
+                    // An error says that nobody listens.
+                    let _ = self.events.send(SourceEvent::Paired(listed.id));
+                }
+            }
+        }
+    }
+
     /// A stream by the best way there is; the next best when a source says that its device is gone.
     async fn open(&self, udid: &Udid, only: Option<Way>, port: u16) -> Result<(BoxStream, Attachment), ConnectError> {
         let mut tried: Vec<(usize, DeviceId)> = Vec::new();
@@ -397,19 +427,32 @@ async fn follow(
     tokio::pin!(settled);
     let (mut waiting, mut open) = (true, true);
     while waiting || open {
+        let mut paired = BTreeSet::new();
+        let mut note = |event| {
+            if let SourceEvent::Paired(id) = event {
+                paired.insert(id);
+            }
+        };
         let settles = tokio::select! {
             () = &mut settled, if waiting => true,
             event = events.recv(), if open => {
-                open = !matches!(event, Err(RecvError::Closed));
+                match event {
+                    Ok(event) => note(event),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => open = false,
+                }
                 false
             }
         };
         // Whatever else was said is in the list already.
-        while open && events.try_recv().is_ok() {}
+        while let Some(event) = events.try_recv().ok().filter(|_| open) {
+            note(event);
+        }
         let Some(shared) = shared.upgrade() else {
             return;
         };
         shared.refresh(index);
+        shared.announce_paired(index, &paired);
         if settles {
             waiting = false;
             shared.update(|view| view.handle_settled(index));

@@ -67,6 +67,7 @@ pub mod mux;
 mod netaddr;
 #[cfg(feature = "network")]
 pub mod network;
+mod retry;
 pub mod server;
 mod source;
 pub mod store;

@@ -44,6 +44,8 @@ use std::time::Duration;
 use cabled_wire::WireError;
 
 pub use device::MuxDevice;
+#[cfg(feature = "usb")]
+pub(crate) use driver::start_frames;
 pub use driver::{MuxDriver, MuxHandle};
 pub use machine::{Event, Mux, Stats};
 pub use stream::{DeviceGone, MuxStream};

@@ -57,6 +57,7 @@ pub use announcement::{Address, Announcement};
 pub use known::KnownDevice;
 
 use crate::AttachedDevice;
+use crate::retry::Retry;
 use crate::source::{DeviceSource, SourceEvent, Trouble};
 use crate::store::PairRecordStore;
 use announcement::Accept;
@@ -318,7 +319,7 @@ impl Drop for Browsing {
 }
 
 async fn follow(shared: Arc<Shared>) {
-    let (mut wait, longest) = RETRY;
+    let mut retry = Retry::new(RETRY.0, RETRY.1);
     loop {
         let since = Instant::now();
         shared.read_records().await;
@@ -329,11 +330,7 @@ async fn follow(shared: Arc<Shared>) {
             state.handle_trouble(Part::Browsing, Some(reason));
         });
         shared.settled.send_replace(true);
-        if since.elapsed() > longest {
-            wait = RETRY.0;
-        }
-        sleep(wait).await;
-        wait = wait.saturating_mul(2).min(longest);
+        sleep(retry.wait_after(since.elapsed())).await;
     }
 }
 

@@ -194,7 +194,7 @@ fn made(target: &str) -> Vec<Vec<u8>> {
             .map(|choice| [&[choice], paths[usize::from(choice) % paths.len()].as_bytes()].concat())
             .collect(),
         // Scripts have no golden bytes: any will do to start from.
-        "mux_host" | "mux_device" => (1..=12_u64)
+        "mux_host" | "mux_device" | "mux_pair" => (1..=12_u64)
             .map(|n| script(n, 60 * usize::try_from(n).unwrap()))
             .collect(),
         "padding_reader" => (1..=12_u64)

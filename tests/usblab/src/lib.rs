@@ -65,12 +65,125 @@ pub const SCENARIOS: &[Scenario] = &[
         "the kernel starts, has USB ports, and the stock usbmuxd answers on its socket",
     ),
     scenario(
+        "stock-tools",
+        Events::Relay,
+        240,
+        "Debian's usbmuxd and libimobiledevice's tools: hotplug, pair, values, backup; then our client",
+    ),
+    scenario(
+        "stock-connections",
+        Events::Relay,
+        120,
+        "200 connections opened and closed at random through Debian's usbmuxd",
+    ),
+    scenario("direct-work", Events::Relay, 120, "our driver: pair, files, backup"),
+    scenario(
+        "direct-sizes",
+        Events::Relay,
+        60,
+        "our driver: packets around 512, 16384 and 49152 bytes",
+    ),
+    scenario(
+        "direct-connections",
+        Events::Relay,
+        120,
+        "our driver: 200 connections opened and closed at random",
+    ),
+    scenario(
+        "direct-two-phones",
+        Events::Relay,
+        120,
+        "our driver: two phones at once, one pulled out",
+    ),
+    scenario(
+        "direct-hotplug",
+        Events::Relay,
+        90,
+        "our driver: in and out three times",
+    ),
+    scenario(
+        "direct-busy",
+        Events::Relay,
+        90,
+        "Debian's usbmuxd holds the phone: our driver names it, and takes the phone after it",
+    ),
+    scenario(
+        "direct-ipheth",
+        Events::Relay,
+        90,
+        "our driver beside the kernel's network driver for phones",
+    ),
+    scenario(
+        "direct-unplug",
+        Events::Relay,
+        120,
+        "our driver: unplugged in the middle of transfers",
+    ),
+    scenario(
+        "direct-killed",
+        Events::Relay,
+        90,
+        "our driver: the process that is the device dies in the middle of transfers",
+    ),
+    scenario(
+        "direct-stall",
+        Events::Relay,
+        120,
+        "our driver: an endpoint halts, each way",
+    ),
+    scenario(
+        "direct-silence",
+        Events::Relay,
+        120,
+        "our driver: the phone falls silent and speaks again",
+    ),
+    scenario(
         "boot-udevd",
         Events::Udevd,
         20,
-        "the same beside the real systemd-udevd",
+        "as boot, beside the real systemd-udevd",
+    ),
+    scenario(
+        "udevd-stock",
+        Events::Udevd,
+        90,
+        "Debian's usbmuxd with udevd and its rule: the phone arrives unconfigured",
+    ),
+    scenario(
+        "udevd-direct",
+        Events::Udevd,
+        90,
+        "our driver with udevd and the rule: the phone arrives unconfigured",
+    ),
+    scenario(
+        "boot-nothing",
+        Events::Nothing,
+        20,
+        "as boot, with nothing that tells of devices",
+    ),
+    scenario(
+        "polling-direct",
+        Events::Nothing,
+        120,
+        "our driver finds phones although nothing tells of them",
     ),
 ];
+
+/// What is measured, and only when asked.
+pub const MEASUREMENTS: &[Scenario] = &[scenario(
+    "bench-throughput",
+    Events::Relay,
+    600,
+    "bytes each second of Debian's usbmuxd, ours and our driver, in turns",
+)];
+
+/// A scenario or measurement by name.
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    SCENARIOS
+        .iter()
+        .chain(MEASUREMENTS)
+        .find(|scenario| scenario.name == name)
+}
 
 /// What the guest says on the second serial port.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,11 +293,15 @@ mod tests {
 
     #[test]
     fn names_are_different_and_fit_on_a_command_line() {
-        let mut names: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        let mut names: Vec<&str> = SCENARIOS
+            .iter()
+            .chain(MEASUREMENTS)
+            .map(|scenario| scenario.name)
+            .collect();
         assert!(names.iter().all(|name| !name.contains([' ', ',', '='])));
         assert!(names.join(",").len() < 1500, "the kernel takes 2048 bytes");
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), SCENARIOS.len());
+        assert_eq!(names.len(), SCENARIOS.len() + MEASUREMENTS.len());
     }
 }

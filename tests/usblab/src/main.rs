@@ -46,7 +46,7 @@ mod lab {
     use std::path::{Path, PathBuf};
     use std::time::Instant;
 
-    use cabled_usblab::{Events, SCENARIOS, Scenario};
+    use cabled_usblab::{Events, MEASUREMENTS, SCENARIOS, Scenario};
 
     use crate::Failure;
     use crate::host::machine::Machine;
@@ -66,9 +66,12 @@ mod lab {
         /// Show the scenarios and run none.
         #[arg(long)]
         list: bool,
-        /// Keep the guest's files and the logs of boots that passed.
+        /// Keep the guest's files, to boot them by hand.
         #[arg(long)]
         keep: bool,
+        /// Measure, in place of testing.
+        #[arg(long)]
+        bench: bool,
     }
 
     /// How it ended.
@@ -87,7 +90,7 @@ mod lab {
     /// # Errors
     /// An unknown scenario, or a step on this computer that failed before the first boot.
     pub fn run(args: &Args) -> Result<Outcome, Failure> {
-        let chosen = chosen(&args.names)?;
+        let chosen = chosen(if args.bench { MEASUREMENTS } else { SCENARIOS }, &args.names)?;
         if args.list {
             for scenario in &chosen {
                 println!("{:<28} {:<8} {}", scenario.name, scenario.events.name(), scenario.about);
@@ -182,26 +185,22 @@ mod lab {
     }
 
     /// The scenarios that names or words in names stand for.
-    fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
+    fn chosen(all: &'static [Scenario], names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
+        let meant = |scenario: &Scenario, name: &String| {
+            let exact = all.iter().any(|scenario| scenario.name == name);
+            if exact {
+                scenario.name == name
+            } else {
+                scenario.name.contains(name.as_str())
+            }
+        };
         for name in names {
-            if !SCENARIOS.iter().any(|scenario| scenario.name.contains(name.as_str())) {
+            if !all.iter().any(|scenario| meant(scenario, name)) {
                 return Err(format!("no scenario is called {name}; --list shows them").into());
             }
         }
-        let exact = |name: &String| SCENARIOS.iter().any(|scenario| scenario.name == name);
-        let asked = |scenario: &Scenario| {
-            names.iter().any(|name| {
-                if exact(name) {
-                    scenario.name == name
-                } else {
-                    scenario.name.contains(name.as_str())
-                }
-            })
-        };
-        Ok(SCENARIOS
-            .iter()
-            .filter(|scenario| names.is_empty() || asked(scenario))
-            .collect())
+        let asked = |scenario: &&Scenario| names.is_empty() || names.iter().any(|name| meant(scenario, name));
+        Ok(all.iter().filter(asked).collect())
     }
 
     /// The folder with cargo's programs of this profile.
@@ -225,8 +224,8 @@ mod lab {
         }
     }
 
-    /// Our programs that go along.
-    fn ours(built: &Path) -> Vec<PathBuf> {
-        vec![built.join("usblab-guest")]
+    /// Our programs that go along, and their names in the guest.
+    fn ours(built: &Path) -> Vec<(PathBuf, &'static str)> {
+        vec![(built.join("usblab-guest"), "usblab-guest")]
     }
 }

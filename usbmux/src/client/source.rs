@@ -17,6 +17,7 @@ use super::{Daemon, Listener};
 use crate::AttachedDevice;
 use crate::error::DaemonError;
 use crate::msg::Event;
+use crate::retry::Retry;
 use crate::source::{DeviceSource, SourceEvent, Trouble};
 use state::State;
 
@@ -228,7 +229,7 @@ impl Shared {
             match listener.next().await {
                 Ok(Some(Event::Attached(device))) => self.update(|state| state.handle_attached(device)),
                 Ok(Some(Event::Detached(id))) => self.update(|state| state.handle_detached(id)),
-                Ok(Some(Event::Paired(_))) => {}
+                Ok(Some(Event::Paired(id))) => self.update(|state| state.handle_paired(id)),
                 Ok(None) => return DaemonError::Closed { phase },
                 Err(error) => return error,
             }
@@ -237,24 +238,14 @@ impl Shared {
 }
 
 async fn follow(shared: Arc<Shared>) {
-    let DaemonSourceOptions {
-        first_retry,
-        last_retry,
-        ..
-    } = shared.options;
-    let mut wait = first_retry;
+    let mut retry = Retry::new(shared.options.first_retry, shared.options.last_retry);
     loop {
         let since = Instant::now();
         let error = shared.listen().await;
         tracing::debug!(%error, "the daemon is not followed for now");
         shared.update(|state| state.handle_lost(&error.to_string()));
         shared.settled.send_replace(true);
-        // A daemon that was good for a while is asked again soon; one that takes connections only to close them is not.
-        if since.elapsed() > last_retry && !error.is_no_daemon() {
-            wait = first_retry;
-        }
-        sleep(wait).await;
-        wait = wait.saturating_mul(2).min(last_retry);
+        sleep(retry.wait_after(since.elapsed())).await;
     }
 }
 

@@ -111,8 +111,14 @@ impl MuxDriver {
     }
 }
 
+/// As [`MuxDriver::spawn_frames`], with the task that ends once the link is let go.
+#[cfg(feature = "usb")]
+pub(crate) fn start_frames(link: impl FrameLink, options: MuxOptions) -> (MuxHandle, JoinHandle<()>) {
+    start(FrameCarrier::new(link), options)
+}
+
 /// Starts the pump; the task ends after the link was let go.
-pub(super) fn start(carrier: impl Carrier, options: MuxOptions) -> (MuxHandle, JoinHandle<()>) {
+fn start(carrier: impl Carrier, options: MuxOptions) -> (MuxHandle, JoinHandle<()>) {
     let inner = Inner {
         mux: Mux::new(now(), options),
         waiting: HashMap::new(),

@@ -353,7 +353,7 @@ impl Mux {
                 self.numbers()
             };
             frame.encode(numbers, out);
-        } else if !(self.transmit_reset(out) || self.transmit_connection(out)) {
+        } else if !self.transmit_turn(out) {
             self.timers_moved = false;
             return None;
         }
@@ -361,12 +361,14 @@ impl Mux {
         Some(out.len().saturating_sub(before))
     }
 
-    /// Resets for strangers, in turn with the connections: a device that asks for many gets no more than half of the
+    /// Resets for strangers go in turn with the connections: a device that asks for many gets no more than half of the
     /// link.
-    fn transmit_reset(&mut self, out: &mut BytesMut) -> bool {
-        let turn = !std::mem::take(&mut self.reset_went) || self.ready.is_empty();
-        let Some(segment) = turn.then(|| self.resets.pop_front()).flatten() else {
-            return false;
+    fn transmit_turn(&mut self, out: &mut BytesMut) -> bool {
+        if std::mem::take(&mut self.reset_went) && self.transmit_connection(out) {
+            return true;
+        }
+        let Some(segment) = self.resets.pop_front() else {
+            return self.transmit_connection(out);
         };
         segment.encode(self.numbers(), [&[], &[]], out);
         self.reset_went = true;

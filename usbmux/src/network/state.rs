@@ -198,3 +198,6 @@ fn whose(known: &[KnownDevice], announcement: &Announcement) -> Option<Udid> {
     let device = known.iter().find(|device| device.announced(announcement))?;
     Some(device.udid().clone())
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ const MAX_WAITING: usize = 1024;
 /// Bytes of OUT transfers that may wait at one time; Linux lets its programs have 16 MiB in all.
 const MAX_WAITING_BYTES: usize = 32 << 20;
 /// The largest OUT transfer that is taken; a longer one is read over and refused.
-const MAX_OUT: usize = 1 << 20;
+const MAX_TRANSFER: usize = 1 << 20;
 
 /// An endpoint's queue: its number and direction; endpoint 0 has one queue for both.
 type Endpoint = (u8, bool);
@@ -36,7 +36,8 @@ struct Skipping {
 
 /// One host's side of the conversation; holds no stream.
 ///
-/// After [`Machine::handle_input`], call [`Machine::poll_device`]; both append answers to what is to be sent.
+/// After [`Machine::handle_input`], call [`Machine::poll_device`]; both append answers to what is to be sent, as long as
+/// that is less than [`MAX_OUT`](Self::MAX_OUT).
 #[derive(Debug, Default)]
 pub(super) struct Machine {
     queues: BTreeMap<Endpoint, VecDeque<Waiting>>,
@@ -46,9 +47,14 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// Takes complete commands off what arrived; the rest stays for the next call.
+    /// Bytes of answers that are gathered before the host has to read some; one more answer may come on top.
+    pub(super) const MAX_OUT: usize = 512 << 10;
+
+    /// Takes complete commands off what arrived; the rest stays for the next call. Each is tried on the device before the
+    /// next is looked at, so that it does not matter in how many pieces they came.
     pub(super) fn handle_input(
         &mut self,
+        cx: &mut Context<'_>,
         input: &mut BytesMut,
         phone: &mut UsbPhone,
         out: &mut BytesMut,
@@ -77,7 +83,7 @@ impl Machine {
                         Way::Out => usize::try_from(submit.length).unwrap_or(usize::MAX),
                         Way::In => 0,
                     };
-                    if len > MAX_OUT {
+                    if len > MAX_TRANSFER {
                         input.advance(HEADER);
                         self.skipping = Some(Skipping { submit, left: len });
                         continue;
@@ -89,6 +95,7 @@ impl Machine {
                     input.advance(HEADER);
                     let data = input.split_to(len).freeze();
                     self.enqueue(submit, data)?;
+                    self.poll_device(cx, phone, out);
                 }
             }
         }
@@ -133,14 +140,14 @@ impl Machine {
         return_unlink(out, sequence, status);
     }
 
-    /// Lets the device work on what waits until it is not ready for any of it, or `limit` bytes are to be sent.
-    pub(super) fn poll_device(&mut self, cx: &mut Context<'_>, phone: &mut UsbPhone, out: &mut BytesMut, limit: usize) {
+    /// Lets the device work on what waits, until it is not ready for any of it.
+    pub(super) fn poll_device(&mut self, cx: &mut Context<'_>, phone: &mut UsbPhone, out: &mut BytesMut) {
         // A control request may set free what waits elsewhere, so it goes round until nothing moves.
         let mut moved = true;
-        while moved && out.len() < limit {
+        while moved && out.len() < Self::MAX_OUT {
             moved = false;
             for queue in self.queues.values_mut() {
-                while out.len() < limit
+                while out.len() < Self::MAX_OUT
                     && let Some(first) = queue.front_mut()
                 {
                     if serve(first, cx, phone, out).is_pending() {

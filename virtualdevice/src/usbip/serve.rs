@@ -17,8 +17,6 @@ use crate::usb::{Departure, UsbPhone};
 
 /// Bytes read at a time.
 const READ: usize = 128 << 10;
-/// Answers that are gathered before the host has to read some.
-const MAX_OUT: usize = 512 << 10;
 /// How long the last answers may take to get out when the phone leaves.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -91,7 +89,6 @@ pub async fn serve(mut stream: impl Stream, phone: &mut UsbPhone) -> Result<Serv
     let mut machine = Machine::default();
     let mut out = BytesMut::new();
     let ended = loop {
-        machine.handle_input(&mut input, phone, &mut out)?;
         let step = poll_fn(|cx| step(cx, &mut stream, &mut machine, &mut input, &mut out, phone));
         if let Some(ended) = step.await? {
             break ended;
@@ -121,8 +118,9 @@ fn step(
     out: &mut BytesMut,
     phone: &mut UsbPhone,
 ) -> Poll<Result<Option<Served>, UsbipError>> {
+    machine.handle_input(cx, input, phone, out)?;
     loop {
-        machine.poll_device(cx, phone, out, MAX_OUT);
+        machine.poll_device(cx, phone, out);
         if let Poll::Ready(departure) = phone.poll_departure(cx) {
             return Poll::Ready(Ok(Some(Served::Departed(departure))));
         }
@@ -133,7 +131,7 @@ fn step(
             Poll::Ready(Ok(false)) | Poll::Pending => break,
         }
     }
-    if out.len() >= MAX_OUT {
+    if out.len() >= Machine::MAX_OUT {
         // A host that does not read its answers is not listened to.
         return Poll::Pending;
     }

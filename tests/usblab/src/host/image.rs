@@ -27,7 +27,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs -o mode=755 tmpfs /run
-mount -t tmpfs tmpfs /tmp
+mount -t tmpfs -o size=4g tmpfs /tmp
 for module in /modules/*.ko; do
   [ -e \"$module\" ] && insmod \"$module\"
 done
@@ -40,11 +40,11 @@ const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nusbmux:x:100:46:usbmux:/var/
 const GROUPS: &str = "root:x:0:\ntty:x:5:\ndisk:x:6:\ndialout:x:20:\ncdrom:x:24:\naudio:x:29:\nvideo:x:44:\nplugdev:x:46:\n\
                       input:x:101:\nkvm:x:102:\nrender:x:103:\nsgx:x:104:\nlp:x:7:\ntape:x:26:\nkmem:x:15:\nnetdev:x:105:\n";
 
-/// Writes the guest's files to `to`. `ours` are programs of this repository, under the names they have there.
+/// Writes the guest's files to `to`. `ours` are programs of this repository, with their names in the guest.
 ///
 /// # Errors
 /// A program is missing, or the disk fails.
-pub fn build(kernel: &Kernel, ours: &[PathBuf], work: &Path, to: &Path) -> Result<(), Failure> {
+pub fn build(kernel: &Kernel, ours: &[(PathBuf, &str)], work: &Path, to: &Path) -> Result<(), Failure> {
     let mut archive = Archive::default();
     for folder in [
         "/dev",
@@ -72,7 +72,7 @@ pub fn build(kernel: &Kernel, ours: &[PathBuf], work: &Path, to: &Path) -> Resul
     let busybox = find("busybox").ok_or("busybox is not installed")?;
     with_libraries(&mut archive, &busybox, "/bin/busybox")?;
     for applet in [
-        "sh", "mount", "insmod", "ifconfig", "sync", "poweroff", "ls", "cat", "ps", "dmesg", "kill",
+        "sh", "mount", "insmod", "rmmod", "ifconfig", "sync", "poweroff", "ls", "cat", "ps", "dmesg", "kill",
     ] {
         archive.link(&format!("/bin/{applet}"), "busybox");
     }
@@ -96,14 +96,14 @@ pub fn build(kernel: &Kernel, ours: &[PathBuf], work: &Path, to: &Path) -> Resul
             archive.copy(&rules, &format!("/usr/lib/udev/rules.d/{RULES}"))?;
         }
     }
-    for program in ours {
-        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let stripped = work.join(&name);
+    for (program, name) in ours {
+        let stripped = work.join(name);
         run(
             Command::new("strip").arg("-o").arg(&stripped).arg(program),
             Duration::from_secs(60),
         )?;
         with_libraries(&mut archive, &stripped, &format!("/bin/{name}"))?;
+        std::fs::remove_file(stripped)?;
     }
     archive.write(to)
 }

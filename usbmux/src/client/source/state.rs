@@ -122,6 +122,11 @@ impl State {
         self.events.push_back(SourceEvent::Detached(own));
     }
 
+    /// A pair record of a device was saved, by the daemon's id.
+    pub(super) fn handle_paired(&mut self, theirs: DeviceId) {
+        self.events.extend(self.own(theirs).map(SourceEvent::Paired));
+    }
+
     /// The daemon went, and its devices with it.
     pub(super) fn handle_lost(&mut self, reason: &str) {
         self.forget();

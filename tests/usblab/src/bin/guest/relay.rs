@@ -6,7 +6,7 @@
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with};
 
-use crate::guest::Failure;
+use crate::Failure;
 
 const KERNEL: u32 = 1;
 const UDEV: u32 = 2;

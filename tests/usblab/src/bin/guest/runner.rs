@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cabled_usblab::{COMMAND_LINE, Events, Line, RESULTS, SCENARIOS, Scenario, Verdict};
+use cabled_usblab::{COMMAND_LINE, Events, Line, RESULTS, Scenario, Verdict};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::guest::Failure;
+use crate::Failure;
 use crate::tools;
 
 /// Where a scenario leaves its note.
@@ -31,7 +31,7 @@ pub fn run() -> Result<(), Failure> {
     let _daemon = start(events.unwrap_or(Events::Nothing))?;
     tell(&mut host, &Line::Ready)?;
     for name in word(COMMAND_LINE).split(',') {
-        let Some(scenario) = SCENARIOS.iter().find(|scenario| scenario.name == name) else {
+        let Some(scenario) = cabled_usblab::find(name) else {
             continue;
         };
         tell(&mut host, &Line::Begin(name.to_owned()))?;
@@ -67,7 +67,7 @@ fn start(events: Events) -> Result<Option<Child>, Failure> {
     match events {
         Events::Nothing => Ok(None),
         Events::Relay => Ok(Some(
-            Command::new("/proc/self/exe").arg("relay").process_group(0).spawn()?,
+            Command::new("usblab-guest").arg("relay").process_group(0).spawn()?,
         )),
         Events::Udevd => {
             let daemon = Command::new("/usr/lib/systemd/systemd-udevd")
@@ -84,8 +84,9 @@ fn start(events: Events) -> Result<Option<Child>, Failure> {
 /// One scenario, ended by force after its limit; the note it left, or why it failed.
 fn attempt(scenario: &Scenario) -> Result<String, Failure> {
     let _ = fs::remove_file(NOTE);
-    let mut child = Command::new("/proc/self/exe")
+    let mut child = Command::new("usblab-guest")
         .args(["scenario", scenario.name])
+        .env("RUST_BACKTRACE", "1")
         .stdin(Stdio::null())
         .process_group(0)
         .spawn()?;

@@ -1,30 +1,40 @@
 //! What scenarios share: waiting, other people's programs, the ports of the virtual controller.
 
 use std::fs::{self, File};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::guest::Failure;
+use crate::Failure;
+use crate::system::{RECORDS, SOCKET};
 
 /// The virtual host controller's files.
 pub const CONTROLLER: &str = "/sys/devices/platform/vhci_hcd.0";
-/// Where usbmuxd listens.
-pub const SOCKET: &str = "/var/run/usbmuxd";
-/// Where usbmuxd keeps pair records.
-const RECORDS: &str = "/var/lib/lockdown";
 
 /// Waits until something is so.
 ///
 /// # Errors
 /// It is not so after `limit`; `what` says what it was.
-pub fn until(limit: Duration, what: &str, mut so: impl FnMut() -> bool) -> Result<Duration, Failure> {
+pub fn until(limit: Duration, what: &str, so: impl FnMut() -> bool) -> Result<Duration, Failure> {
+    until_every(Duration::from_millis(5), limit, what, so)
+}
+
+/// As [`until`], for looks that take time themselves: the guest has one processor.
+///
+/// # Errors
+/// As [`until`].
+pub fn until_every(
+    pause: Duration,
+    limit: Duration,
+    what: &str,
+    mut so: impl FnMut() -> bool,
+) -> Result<Duration, Failure> {
     let started = Instant::now();
     while !so() {
         if started.elapsed() > limit {
             return Err(format!("after {limit:.0?} still not: {what}").into());
         }
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(pause);
     }
     Ok(started.elapsed())
 }
@@ -61,37 +71,6 @@ pub fn output(program: &str, args: &[&str], limit: Duration) -> Result<String, F
     }
 }
 
-/// A daemon that ends with the scenario.
-#[derive(Debug)]
-pub struct Daemon(Child);
-
-impl Daemon {
-    /// Starts the stock usbmuxd and waits for its socket.
-    ///
-    /// # Errors
-    /// It does not come up within ten seconds.
-    pub fn usbmuxd() -> Result<Self, Failure> {
-        let _ = fs::remove_file(SOCKET);
-        let daemon = Self(
-            Command::new("/usr/sbin/usbmuxd")
-                .args(["-f", "-v"])
-                .stdin(Stdio::null())
-                .spawn()?,
-        );
-        until(Duration::from_secs(10), "usbmuxd listens", || {
-            Path::new(SOCKET).exists()
-        })?;
-        Ok(daemon)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Ports of the controller that something is plugged into.
 pub fn used_ports() -> Vec<String> {
     const FREE: &str = "004";
@@ -117,4 +96,17 @@ pub fn clear() {
     for entry in fs::read_dir(RECORDS).into_iter().flatten().flatten() {
         let _ = fs::remove_file(entry.path());
     }
+}
+
+/// Devices of Apple's in sysfs.
+pub fn usb_devices() -> Vec<PathBuf> {
+    let devices = fs::read_dir("/sys/bus/usb/devices").into_iter().flatten().flatten();
+    let apple = |path: &Path| fs::read_to_string(path.join("idVendor")).is_ok_and(|vendor| vendor.trim() == "05ac");
+    devices.map(|entry| entry.path()).filter(|path| apple(path)).collect()
+}
+
+/// The configuration a device is in; 0 for none.
+pub fn configuration(device: &Path) -> u8 {
+    let text = fs::read_to_string(device.join("bConfigurationValue")).unwrap_or_default();
+    text.trim().parse().unwrap_or(0)
 }

@@ -1,0 +1,47 @@
+//! Virtual phones on the guest's virtual USB controller.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cabled::virtualdevice::contents::Recipe;
+use cabled::virtualdevice::usb::{UsbFaults, UsbOptions, UsbPhone};
+use cabled::virtualdevice::usbip::{Attachment, attach};
+use cabled::virtualdevice::{Phone, Profile};
+use cabled::wire::ids::Udid;
+
+use crate::Failure;
+use crate::tools;
+use crate::workbench::Workbench;
+
+/// A phone on the cable. Dropping it pulls it out.
+#[derive(Debug)]
+pub struct Plugged {
+    /// Which one.
+    pub udid: Udid,
+    /// What goes wrong on its cable.
+    pub faults: UsbFaults,
+    _attachment: Attachment,
+}
+
+/// A phone that is the same for the same seed, with a few files.
+pub fn phone(seed: u64) -> Result<Phone, Failure> {
+    Ok(Phone::builder()
+        .profile(Profile::ios_17_7())
+        .seed(seed)
+        .recipe(Recipe::tiny())
+        .build()?)
+}
+
+/// Plugs a phone in and waits until the kernel has found it.
+pub async fn plug(phone: &Phone) -> Result<Plugged, Failure> {
+    let before = tools::usb_devices();
+    let bench = Arc::new(Workbench::new(phone.clone()));
+    let attachment = attach(UsbPhone::new(bench, UsbOptions::of_profile(phone.profile()))?).await?;
+    let found = || tools::usb_devices().len() > before.len();
+    tools::until(Duration::from_secs(20), "the kernel has found the phone", found)?;
+    Ok(Plugged {
+        udid: phone.udid().clone(),
+        faults: attachment.faults(),
+        _attachment: attachment,
+    })
+}

@@ -1,0 +1,179 @@
+//! What finds the phone and opens connections to it: the stock daemon, ours, or our driver in this process.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cabled::usbmux::{AttachedDevice, Daemon, DaemonAddr, DeviceSource};
+use cabled::wire::ids::{DeviceId, Udid};
+use cabled::wire::io::{BoxFuture, BoxStream, Connect, ConnectError};
+use cabled_usbmux::usb::{UsbBus, UsbOptions};
+
+use crate::Failure;
+use crate::tools;
+use crate::work::Route;
+
+/// Where usbmuxd listens.
+pub const SOCKET: &str = "/var/run/usbmuxd";
+/// Where it keeps pair records.
+pub const RECORDS: &str = "/var/lib/lockdown";
+
+/// Between two looks at what is listed: asking takes the one processor away from what is to happen.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Which one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Debian's usbmuxd, as it is started everywhere: it pairs with a phone before it lists it.
+    Stock,
+    /// The same with `-p`: it lists a phone at once.
+    StockUnpaired,
+    /// Our daemon.
+    Ours,
+    /// Our driver in this process.
+    Direct,
+}
+
+/// A running one.
+pub enum System {
+    /// A daemon at [`SOCKET`], and its process.
+    Daemon(Daemon, #[expect(dead_code, reason = "ends with the system")] Process),
+    /// Our driver.
+    Direct(UsbBus),
+}
+
+impl System {
+    /// Starts one and waits until it answers.
+    ///
+    /// # Errors
+    /// It does not come up within ten seconds.
+    pub async fn start(kind: Kind) -> Result<Self, Failure> {
+        let _ = std::fs::remove_file(SOCKET);
+        let process = match kind {
+            Kind::Direct => return Ok(Self::Direct(UsbBus::start(UsbOptions::default())?)),
+            Kind::Stock => Process::start("/usr/sbin/usbmuxd", &["-f", "-v"])?,
+            Kind::StockUnpaired => Process::start("/usr/sbin/usbmuxd", &["-f", "-p"])?,
+            Kind::Ours => Process::start("usbmuxd-cabled", &["--usb", "--socket", SOCKET, "--records", RECORDS])?,
+        };
+        tools::until(Duration::from_secs(10), "the daemon listens", || {
+            Path::new(SOCKET).exists()
+        })?;
+        let address: DaemonAddr = format!("UNIX:{SOCKET}").parse()?;
+        Ok(Self::Daemon(Daemon::new(address), process))
+    }
+
+    /// All devices it has now.
+    ///
+    /// # Errors
+    /// A daemon does not answer.
+    pub async fn list(&self) -> Result<Vec<AttachedDevice>, Failure> {
+        Ok(match self {
+            Self::Daemon(daemon, _) => daemon.list().await?,
+            Self::Direct(bus) => bus.list(),
+        })
+    }
+
+    /// Waits for a phone; the way to it, and how long it took.
+    ///
+    /// # Errors
+    /// It is not listed after `limit`; for our driver with what it says about that.
+    pub async fn find(&self, udid: &Udid, limit: Duration) -> Result<(Route, Duration), Failure> {
+        let started = Instant::now();
+        loop {
+            if let Some(attached) = self.list().await?.into_iter().find(|device| device.udid == *udid) {
+                return Ok((self.route(&attached), started.elapsed()));
+            }
+            if started.elapsed() > limit {
+                let troubles = match self {
+                    Self::Direct(bus) => format!(": {:?}", bus.troubles()),
+                    Self::Daemon(..) => String::new(),
+                };
+                return Err(format!("{udid} is not listed after {limit:.0?}{troubles}").into());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until a phone is no longer listed; how long it took.
+    ///
+    /// # Errors
+    /// It still is after `limit`.
+    pub async fn lose(&self, udid: &Udid, limit: Duration) -> Result<Duration, Failure> {
+        let started = Instant::now();
+        while self.list().await?.iter().any(|device| device.udid == *udid) {
+            if started.elapsed() > limit {
+                return Err(format!("{udid} is still listed {limit:.0?} after it was unplugged").into());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(started.elapsed())
+    }
+
+    /// Ends it in order.
+    pub async fn stop(self) {
+        if let Self::Direct(bus) = self {
+            bus.shutdown().await;
+        }
+    }
+
+    fn route(&self, attached: &AttachedDevice) -> Route {
+        match self {
+            Self::Daemon(daemon, _) => Arc::new(daemon.device(attached)),
+            Self::Direct(bus) => Arc::new(OnBus {
+                bus: bus.clone(),
+                id: attached.id,
+                udid: attached.udid.clone(),
+            }),
+        }
+    }
+}
+
+/// One device of our driver.
+#[derive(Clone, Debug)]
+struct OnBus {
+    bus: UsbBus,
+    id: DeviceId,
+    udid: Udid,
+}
+
+impl Connect for OnBus {
+    fn connect(&self, port: u16) -> BoxFuture<'_, Result<BoxStream, ConnectError>> {
+        DeviceSource::connect(&self.bus, self.id, port)
+    }
+
+    fn udid(&self) -> Option<&Udid> {
+        Some(&self.udid)
+    }
+}
+
+/// A program that ends with the scenario.
+#[derive(Debug)]
+pub struct Process(Child);
+
+impl Process {
+    /// Starts a program; what it prints goes to the console.
+    ///
+    /// # Errors
+    /// There is no such program.
+    pub fn start(program: &str, args: &[&str]) -> Result<Self, Failure> {
+        let child = Command::new(program).args(args).stdin(Stdio::null()).spawn();
+        Ok(Self(child.map_err(|error| format!("{program}: {error}"))?))
+    }
+
+    /// Ends it at once, as a crash does.
+    ///
+    /// # Errors
+    /// It is not ours any more.
+    pub fn kill(&mut self) -> Result<(), Failure> {
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}

@@ -1,0 +1,20 @@
+//! What other systems than Linux tell: less.
+
+use nusb::{Device, DeviceInfo};
+
+use super::opening::Refusal;
+
+/// There are no files for devices; the system's own name for the place.
+pub(super) fn node(info: &DeviceInfo) -> String {
+    format!("{} port {:?}", info.bus_id(), info.port_chain())
+}
+
+/// Nobody tells.
+pub(super) fn owner(_info: &DeviceInfo) -> Option<String> {
+    None
+}
+
+/// No driver can be detached here.
+pub(super) fn release_drivers(_device: &Device, _info: &DeviceInfo, _interfaces: &[u8]) -> Result<(), Refusal> {
+    Ok(())
+}
