@@ -29,8 +29,11 @@
 //!
 //! # Features
 //! - `session` (on): [`session`], the exchange with a device.
+//! - `engine` (on): [`engine`], the merge of a device with what is on the computer.
 
 mod class;
+#[cfg(feature = "engine")]
+pub mod engine;
 pub mod msg;
 pub mod record;
 pub mod schema;

@@ -227,11 +227,10 @@ impl<'a> Deciding<'a> {
     }
 
     fn whole(&mut self, at: usize) {
-        let Some(item) = self.item(at) else { return };
         if self.replaced(at) {
             return;
         }
-        let is = item.is;
+        let Some(is) = self.item(at).map(|item| item.is) else { return };
         let fate = match (is.device, is.computer) {
             (Is::Leaving, _) | (_, Is::Leaving) => Fate::Leave,
             (Is::There, Is::There | Is::Absent) | (Is::Absent, Is::There) => Fate::Stay,
@@ -405,8 +404,7 @@ impl<'a> Deciding<'a> {
     fn keep_copy(&mut self, at: usize, fields: Arc<Fields>) {
         let Some(item) = self.people.items.get(at) else { return };
         let id = EngineId::derive(self.session, Side::Device, &format!("copy of {}", item.id));
-        let mut copy = item.copy(id);
-        copy.is = Sides::default();
+        let copy = Item::new(id, &item.row.entity);
         self.people.at.insert(id, self.people.items.len());
         self.people.items.push(copy);
         self.wholes.push(None);

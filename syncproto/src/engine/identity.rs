@@ -8,7 +8,7 @@ use super::canon::{self, POSITION};
 use super::id::{EngineId, SessionId, Side, Sides};
 use super::report::{Capabilities, Extent, Report, Standing};
 use super::state::{PairState, Row};
-use super::value::{Datum, Fields, Ref};
+use super::value::{Datum, Fields, Name, Ref};
 use crate::schema::EntityKind;
 
 /// Where a record is on a side.
@@ -47,6 +47,20 @@ pub(crate) struct Item {
 }
 
 impl Item {
+    pub(crate) fn new(id: EngineId, entity: &Name) -> Self {
+        Self {
+            id,
+            row: Row::new(entity),
+            is: Sides::default(),
+            covered: Sides::default(),
+            now: Sides::default(),
+            raw: Sides::default(),
+            matched: false,
+            assumed: false,
+            merged: false,
+        }
+    }
+
     pub(crate) fn there(&self, side: Side) -> bool {
         *self.is.get(side) == Is::There
     }
@@ -417,17 +431,7 @@ impl People {
                 id = EngineId::derive(session, side, &id.to_string());
             }
             self.at.insert(id, self.items.len());
-            self.items.push(Item {
-                id,
-                row: Row::new(&fields.entity),
-                is: Sides::default(),
-                covered: Sides::default(),
-                now: Sides::default(),
-                raw: Sides::default(),
-                matched: false,
-                assumed: false,
-                merged: false,
-            });
+            self.items.push(Item::new(id, &fields.entity));
             self.items.len().saturating_sub(1)
         });
         self.natives.get_mut(side).insert(native.clone(), at);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::canon;
 use super::id::{Side, Sides};
-use super::identity::{Is, Item, People};
+use super::identity::{Item, People};
 use super::mask::Mask;
-use super::state::{Kind, MAX_REJECTS, Pending};
+use super::state::{Held, Kind, MAX_REJECTS, Pending, Why};
 use super::value::{Fields, groups};
 
 /// A transfer that a side did not take, after all tries.
@@ -25,8 +25,6 @@ pub(crate) struct Settled {
     pub(crate) rewritten: Vec<GivenUp>,
     /// Transfers that were skipped and are planned again.
     pub(crate) skipped: usize,
-    /// Rows whose device record turned out to be another one: by item, to be made new.
-    pub(crate) recreated: Vec<(usize, Side)>,
 }
 
 /// How far conclusions may go.
@@ -78,19 +76,24 @@ impl One<'_> {
             item.row.set_rejects(self.side, "*", 0);
             return;
         }
+        // Not own: somebody made it anew, and it is a new record of this side: nothing is agreed about it.
         if !self.ground.own {
-            self.settled.recreated.push((self.at, self.side));
             return;
         }
         let rejects = item.row.rejects(self.side, "*");
-        item.row.agreed = pending.agreed.clone();
         if rejects >= MAX_REJECTS {
+            // It stays there, and is not brought back to the other side until it changes.
+            if let Some(now) = &item.now.get(self.side).clone() {
+                let content = canon::record_hash(now).0;
+                *item.row.more().held.get_mut(self.side.other()) = Some(Held { why: Why::Deferred, content });
+            }
             self.settled.given_up.push(GivenUp {
                 at: self.at,
                 side: self.side,
                 group: "*".to_owned(),
             });
         } else {
+            item.row.agreed = pending.agreed.clone();
             self.settled.skipped = self.settled.skipped.saturating_add(1);
             item.row.set_rejects(self.side, "*", rejects.saturating_add(1));
         }
@@ -167,9 +170,4 @@ pub(crate) fn put(agreed: &mut Option<Arc<Fields>>, model: &Fields, group: &str,
     }
     let base = old.cloned().unwrap_or_else(|| Fields::empty(&model.entity));
     *agreed = Some(Arc::new(base.with_group(group, from, |_| true)));
-}
-
-/// Whether a row is of no more use.
-pub(crate) fn is_over(item: &Item) -> bool {
-    Side::BOTH.iter().all(|side| matches!(item.is.get(*side), Is::Absent | Is::Gone | Is::Lost))
 }
