@@ -31,9 +31,7 @@ pub(crate) fn canonical<'a>(key: Option<&Key>, datum: &'a Datum) -> Option<Cow<'
             Cow::Owned(Datum::Text(lines.nfc().collect::<String>().into()))
         }
         Datum::Boolean(false) => return None,
-        Datum::Boolean(true) if key.is_some_and(|key| key.value == ValueKind::Integer) => {
-            Cow::Owned(Datum::Integer(1))
-        }
+        Datum::Boolean(true) if key.is_some_and(|key| key.value == ValueKind::Integer) => Cow::Owned(Datum::Integer(1)),
         Datum::Date(seconds, nanos) if *nanos != 0 => Cow::Owned(Datum::Date(*seconds, 0)),
         Datum::Data(data) if data.is_empty() => return None,
         Datum::Refs(refs) if refs.is_empty() => return None,
@@ -64,10 +62,7 @@ pub(crate) fn canonical<'a>(key: Option<&Key>, datum: &'a Datum) -> Option<Cow<'
 }
 
 /// The canonical values of those keys that `takes` wants, parallel arrays as one list of pairs.
-fn canonical_list<'a>(
-    fields: &'a Fields,
-    takes: &dyn Fn(&str) -> bool,
-) -> Vec<(&'a str, Cow<'a, Datum>)> {
+fn canonical_list<'a>(fields: &'a Fields, takes: &dyn Fn(&str) -> bool) -> Vec<(&'a str, Cow<'a, Datum>)> {
     let mut list = Vec::new();
     for (name, datum) in fields.iter() {
         if !takes(name) {
@@ -94,7 +89,8 @@ fn canonical_list<'a>(
 
 /// Whether two records mean the same in the keys that `takes` wants; `None` has no keys.
 pub(crate) fn same(a: Option<&Fields>, b: Option<&Fields>, takes: &dyn Fn(&str) -> bool) -> bool {
-    let form = |fields: Option<&'_ Fields>| -> bool { fields.is_none_or(|fields| canonical_list(fields, takes).is_empty()) };
+    let form =
+        |fields: Option<&'_ Fields>| -> bool { fields.is_none_or(|fields| canonical_list(fields, takes).is_empty()) };
     match (a, b) {
         (Some(a), Some(b)) => std::ptr::eq(a, b) || canonical_list(a, takes) == canonical_list(b, takes),
         (a, b) => form(a) && form(b),
@@ -263,7 +259,9 @@ mod tests {
 
     #[test]
     fn spelling_and_defaults_do_not_make_a_difference() {
-        let a = Record::new(entity::CONTACT).with("last name", "Mu\u{308}ller").with("notes", "a\r\nb");
+        let a = Record::new(entity::CONTACT)
+            .with("last name", "Mu\u{308}ller")
+            .with("notes", "a\r\nb");
         let b = Record::new(entity::CONTACT)
             .with("notes", "a\nb")
             .with("display as company", "person")
@@ -286,11 +284,20 @@ mod tests {
     fn parallel_arrays_are_a_set_of_pairs() {
         let rule = |days: &[&str], freq: &[i64]| {
             Record::new(entity::RECURRENCE)
-                .with("bydaydays", Value::Array(days.iter().map(|day| (*day).into()).collect()))
+                .with(
+                    "bydaydays",
+                    Value::Array(days.iter().map(|day| (*day).into()).collect()),
+                )
                 .with("bydayfreq", Value::Array(freq.iter().map(|n| (*n).into()).collect()))
         };
-        assert!(alike(&rule(&["monday", "friday"], &[1, 2]), &rule(&["friday", "monday"], &[2, 1])));
-        assert!(!alike(&rule(&["monday", "friday"], &[1, 2]), &rule(&["monday", "friday"], &[2, 1])));
+        assert!(alike(
+            &rule(&["monday", "friday"], &[1, 2]),
+            &rule(&["friday", "monday"], &[2, 1])
+        ));
+        assert!(!alike(
+            &rule(&["monday", "friday"], &[1, 2]),
+            &rule(&["monday", "friday"], &[2, 1])
+        ));
     }
 
     #[test]

@@ -133,10 +133,20 @@ impl<'a> Deciding<'a> {
                 EntityKind::Root => fields.get("main event").and_then(|main| main.refs().first().cloned()),
                 EntityKind::Container => None,
             };
-            let sides = [item.now.computer.as_deref(), item.now.device.as_deref(), item.row.agreed.computer.as_deref(), item.row.agreed.device.as_deref()];
+            let sides = [
+                item.now.computer.as_deref(),
+                item.now.device.as_deref(),
+                item.row.agreed.computer.as_deref(),
+                item.row.agreed.device.as_deref(),
+            ];
             let found = sides.into_iter().flatten().find_map(key);
             match found {
-                Some(Ref::Known(id)) => self.people.at.get(&id).copied().filter(|at| self.people.items.get(*at).is_some_and(|whole| whole.id != item.id)),
+                Some(Ref::Known(id)) => self
+                    .people
+                    .at
+                    .get(&id)
+                    .copied()
+                    .filter(|at| self.people.items.get(*at).is_some_and(|whole| whole.id != item.id)),
                 _ => None,
             }
         };
@@ -230,7 +240,9 @@ impl<'a> Deciding<'a> {
         if self.replaced(at) {
             return;
         }
-        let Some(is) = self.item(at).map(|item| item.is) else { return };
+        let Some(is) = self.item(at).map(|item| item.is) else {
+            return;
+        };
         let fate = match (is.device, is.computer) {
             (Is::Leaving, _) | (_, Is::Leaving) => Fate::Leave,
             (Is::There, Is::There | Is::Absent) | (Is::Absent, Is::There) => Fate::Stay,
@@ -316,7 +328,9 @@ impl<'a> Deciding<'a> {
     }
 
     fn part(&mut self, at: usize) {
-        let Some(whole) = self.wholes.get(at).copied().flatten() else { return };
+        let Some(whole) = self.wholes.get(at).copied().flatten() else {
+            return;
+        };
         match self.fate(whole) {
             Fate::Go | Fate::Leave | Fate::Deselect => {
                 let fate = self.fate(whole);
@@ -336,7 +350,9 @@ impl<'a> Deciding<'a> {
         let out = super::select::outside(self.people, &self.policy.selection);
         for at in out {
             for at in std::iter::once(at).chain(self.all_parts(at)).collect::<Vec<_>>() {
-                let on_device = self.item(at).is_some_and(|item| item.there(Side::Device) && item.there(Side::Computer));
+                let on_device = self
+                    .item(at)
+                    .is_some_and(|item| item.there(Side::Device) && item.there(Side::Computer));
                 let remove = on_device && self.policy.on_deselect == OnDeselect::Remove;
                 self.set(at, if remove { Fate::Deselect } else { Fate::Leave });
             }
@@ -364,11 +380,22 @@ impl<'a> Deciding<'a> {
         };
         let merged = match (&item.now.device, &item.now.computer) {
             (Some(device), Some(computer)) if item.there(Side::Device) && item.there(Side::Computer) => {
-                let quiet = |side: Side, now: &Arc<Fields>| item.row.agreed.get(side).as_ref().is_some_and(|agreed| Arc::ptr_eq(agreed, now));
+                let quiet = |side: Side, now: &Arc<Fields>| {
+                    item.row
+                        .agreed
+                        .get(side)
+                        .as_ref()
+                        .is_some_and(|agreed| Arc::ptr_eq(agreed, now))
+                };
                 if quiet(Side::Device, device) && quiet(Side::Computer, computer) && source.is_none() {
                     Merged::nothing(device, computer)
                 } else {
-                    let deciding = merge::Terms { masks, policy: self.policy, choices: self.choices, source };
+                    let deciding = merge::Terms {
+                        masks,
+                        policy: self.policy,
+                        choices: self.choices,
+                        source,
+                    };
                     merge::three_way(item, device, computer, &deciding)
                 }
             }
@@ -382,16 +409,37 @@ impl<'a> Deciding<'a> {
             self.asks = self.asks.saturating_add(usize::from(conflict.asked));
             if conflict.taken.is_none() {
                 let sides = item.now.clone();
-                let base = item.row.agreed.computer.clone().or_else(|| item.row.agreed.device.clone());
-                self.kept.insert(key, Kept { base, sides, session: self.number });
+                let base = item
+                    .row
+                    .agreed
+                    .computer
+                    .clone()
+                    .or_else(|| item.row.agreed.device.clone());
+                self.kept.insert(
+                    key,
+                    Kept {
+                        base,
+                        sides,
+                        session: self.number,
+                    },
+                );
             }
             self.notes.push(Note {
                 id,
-                what: NoteKind::Conflict { group: conflict.group.clone(), taken: conflict.taken },
+                what: NoteKind::Conflict {
+                    group: conflict.group.clone(),
+                    taken: conflict.taken,
+                },
             });
         }
-        let deferred = |group: &&String| !merged.conflicts.iter().any(|conflict| conflict.taken.is_none() && conflict.group == **group);
-        self.closed.extend(merged.moved.iter().filter(deferred).map(|group| (id, group.clone())));
+        let deferred = |group: &&String| {
+            !merged
+                .conflicts
+                .iter()
+                .any(|conflict| conflict.taken.is_none() && conflict.group == **group)
+        };
+        self.closed
+            .extend(merged.moved.iter().filter(deferred).map(|group| (id, group.clone())));
         let copy = merged.keep_both;
         if let Some(verdict) = self.verdicts.get_mut(at) {
             verdict.want = merged.want;
@@ -408,9 +456,19 @@ impl<'a> Deciding<'a> {
         self.people.at.insert(id, self.people.items.len());
         self.people.items.push(copy);
         self.wholes.push(None);
-        let moved = super::value::groups([Some(&*fields)]).into_iter().map(str::to_owned).collect();
-        let want = Sides { device: Some(Arc::clone(&fields)), computer: Some(fields) };
-        self.verdicts.push(Verdict { fate: Fate::Stay, want, moved });
+        let moved = super::value::groups([Some(&*fields)])
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        let want = Sides {
+            device: Some(Arc::clone(&fields)),
+            computer: Some(fields),
+        };
+        self.verdicts.push(Verdict {
+            fate: Fate::Stay,
+            want,
+            moved,
+        });
     }
 
     /// The container of a record after the merge.
@@ -432,7 +490,9 @@ impl<'a> Deciding<'a> {
                 if self.fate(at) == Fate::Stay
                     && let Some(container) = self.container(at)
                     && self.fate(container) == Fate::Go
-                    && self.item(container).is_some_and(|item| item.kind() != EntityKind::Child)
+                    && self
+                        .item(container)
+                        .is_some_and(|item| item.kind() != EntityKind::Child)
                 {
                     doomed.push((at, container));
                 }
@@ -441,9 +501,14 @@ impl<'a> Deciding<'a> {
                 return;
             }
             for (at, container) in doomed {
-                let keeper = Side::BOTH.into_iter().find(|side| self.item(container).is_some_and(|item| item.there(*side)));
+                let keeper = Side::BOTH
+                    .into_iter()
+                    .find(|side| self.item(container).is_some_and(|item| item.there(*side)));
                 match keeper {
-                    Some(keeper) if self.policy.on_delete_edit != OnDeleteEdit::DeleteWins && self.fate(container) == Fate::Go => {
+                    Some(keeper)
+                        if self.policy.on_delete_edit != OnDeleteEdit::DeleteWins
+                            && self.fate(container) == Fate::Go =>
+                    {
                         self.revive(container, keeper.other());
                         self.note(container, NoteKind::Revived);
                         self.value(container);
@@ -462,7 +527,9 @@ impl<'a> Deciding<'a> {
     }
 
     pub(crate) fn orphan(&mut self, at: usize) {
-        let Some(verdict) = self.verdicts.get_mut(at) else { return };
+        let Some(verdict) = self.verdicts.get_mut(at) else {
+            return;
+        };
         for side in Side::BOTH {
             if let Some(want) = verdict.want.get_mut(side)
                 && let Some(owner) = want.shape.and_then(|shape| shape.owner)

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::canon::{self, POSITION};
+use super::canon;
 use super::decide::{Deciding, Fate, Note, NoteKind, Verdict};
 use super::id::{EngineId, SessionId, Side, Sides};
 use super::identity::{self, Is, Item, People, Terms};
@@ -94,13 +94,29 @@ pub fn plan(mut state: PairState, reports: Reports, inputs: &Inputs) -> Planned 
             stops.push(Stop::Incomplete { side });
         }
         if !report.undecodable.is_empty() {
-            stops.push(Stop::Undecodable { side, ids: report.undecodable.clone() });
+            stops.push(Stop::Undecodable {
+                side,
+                ids: report.undecodable.clone(),
+            });
         }
     }
     let refused = !stops.is_empty();
     let initial = state.rows.is_empty();
-    let had = Sides::of(|side| state.rows.values().filter(|row| row.native.get(side).is_some() && is_root(row.seen.get(side).as_deref())).count());
-    let now_roots = Sides::of(|side| reports.get(side).records.values().filter(|record| is_root(record.as_ref())).count());
+    let had = Sides::of(|side| {
+        state
+            .rows
+            .values()
+            .filter(|row| row.native.get(side).is_some() && is_root(row.seen.get(side).as_deref()))
+            .count()
+    });
+    let now_roots = Sides::of(|side| {
+        reports
+            .get(side)
+            .records
+            .values()
+            .filter(|record| is_root(record.as_ref()))
+            .count()
+    });
     let full = Sides::of(|side| reports.get(side).extent == Extent::Everything);
     let standing = Sides::of(|side| reports.get(side).standing);
     let check = Sides::of(|side| {
@@ -109,25 +125,39 @@ pub fn plan(mut state: PairState, reports: Reports, inputs: &Inputs) -> Planned 
     });
     let derive = Sides::of(|side| {
         let report = reports.get(side);
-        report.complete && report.undecodable.is_empty() && *standing.get(side) != Standing::Reset && !inputs.unfinished_replacement
+        report.complete
+            && report.undecodable.is_empty()
+            && *standing.get(side) != Standing::Reset
+            && !inputs.unfinished_replacement
     });
     let build = reports.sides.device.build.clone();
-    let terms = Terms { session: &inputs.session, capabilities: &inputs.capabilities, check, derive };
+    let terms = Terms {
+        session: &inputs.session,
+        capabilities: &inputs.capabilities,
+        check,
+        derive,
+    };
     let mut people = identity::meet(&mut state, reports.sides, &terms);
     let masks = Sides::of(|side| &inputs.capabilities.get(side).mask);
     let grounds = Sides::of(|side| Ground {
         own: *standing.get(side) == Standing::Own,
         directly_after: inputs.directly_after && *full.get(side),
     });
-    let settled = settle::run(&mut people, &masks, &grounds);
+    let confirms = Sides::of(|side| inputs.capabilities.get(side).confirms);
+    let settled = settle::run(&mut people, &masks, &grounds, &confirms);
     let starts_anew = initial
-        || Side::BOTH.iter().any(|side| *people.discarded.get(*side) || *standing.get(*side) == Standing::Reset);
+        || Side::BOTH
+            .iter()
+            .any(|side| *people.discarded.get(*side) || *standing.get(*side) == Standing::Reset);
     let first = starts_anew.then_some(inputs.policy.first_sync);
     let nothing = people.items.is_empty();
     if first == Some(FirstSync::Refuse) && !nothing {
         stops.push(Stop::FirstSync);
     }
-    if inputs.unfinished_replacement && first != Some(FirstSync::ReplaceDevice) && inputs.policy.first_sync != FirstSync::ReplaceDevice {
+    if inputs.unfinished_replacement
+        && first != Some(FirstSync::ReplaceDevice)
+        && inputs.policy.first_sync != FirstSync::ReplaceDevice
+    {
         stops.push(Stop::UnfinishedReplacement);
     }
     let first = match inputs.unfinished_replacement && inputs.policy.first_sync == FirstSync::ReplaceDevice {
@@ -135,7 +165,15 @@ pub fn plan(mut state: PairState, reports: Reports, inputs: &Inputs) -> Planned 
         false => first,
     };
     let number = state.sessions.saturating_add(1);
-    let mut deciding = Deciding::new(&mut people, &inputs.capabilities, &inputs.policy, &inputs.choices, &inputs.session, number, first);
+    let mut deciding = Deciding::new(
+        &mut people,
+        &inputs.capabilities,
+        &inputs.policy,
+        &inputs.choices,
+        &inputs.session,
+        number,
+        first,
+    );
     deciding.run();
     let (verdicts, mut notes, kept, closed, asks) = (
         std::mem::take(&mut deciding.verdicts),
@@ -145,23 +183,43 @@ pub fn plan(mut state: PairState, reports: Reports, inputs: &Inputs) -> Planned 
         deciding.asks,
     );
     drop(deciding);
-    let clear = first == Some(FirstSync::ReplaceDevice) && inputs.capabilities.device.can_clear && inputs.policy.writes(Side::Device);
+    let clear = first == Some(FirstSync::ReplaceDevice)
+        && inputs.capabilities.device.can_clear
+        && inputs.policy.writes(Side::Device);
     if clear {
         empty_device(&mut people);
     }
     for (list, rewritten) in [(settled.given_up, false), (settled.rewritten, true)] {
         for given in list {
-            let Some(item) = people.items.get(given.at) else { continue };
+            let Some(item) = people.items.get(given.at) else {
+                continue;
+            };
             let what = match rewritten {
-                true => NoteKind::Rewritten { side: given.side, group: given.group },
-                false => NoteKind::NotAccepted { side: given.side, group: given.group },
+                true => NoteKind::Rewritten {
+                    side: given.side,
+                    group: given.group,
+                },
+                false => NoteKind::NotAccepted {
+                    side: given.side,
+                    group: given.group,
+                },
             };
             notes.push(Note { id: item.id, what });
         }
     }
     let assumed = people.items.iter().filter(|item| item.assumed);
-    notes.extend(assumed.map(|item| Note { id: item.id, what: NoteKind::Assumed }));
-    let mut drafting = Drafting { people: &mut people, verdicts: &verdicts, inputs, notes, withheld: 0, class: &state.class };
+    notes.extend(assumed.map(|item| Note {
+        id: item.id,
+        what: NoteKind::Assumed,
+    }));
+    let mut drafting = Drafting {
+        people: &mut people,
+        verdicts: &verdicts,
+        inputs,
+        notes,
+        withheld: 0,
+        class: &state.class,
+    };
     let mut actions = Sides::of(|side| drafting.side(side));
     let (mut notes, withheld) = (drafting.notes, drafting.withheld);
     notes.sort();
@@ -174,7 +232,10 @@ pub fn plan(mut state: PairState, reports: Reports, inputs: &Inputs) -> Planned 
             let emptied = *full.get(side) && *had.get(side) > 0 && *now_roots.get(side) == 0;
             brakes(&mut stops, actions.get(side), *had.get(side), side, inputs, replaces);
             if emptied && !replaces && first.is_none() {
-                stops.push(Stop::Emptied { side, had: *had.get(side) });
+                stops.push(Stop::Emptied {
+                    side,
+                    had: *had.get(side),
+                });
             }
         }
         if asks > 0 {
@@ -182,7 +243,9 @@ pub fn plan(mut state: PairState, reports: Reports, inputs: &Inputs) -> Planned 
         }
         let writes = Side::BOTH.iter().any(|side| !actions.get(*side).is_empty());
         if state.not_accepted_percent > NOT_ACCEPTED && writes && !inputs.policy.insist {
-            stops.push(Stop::NotAccepted { percent: state.not_accepted_percent });
+            stops.push(Stop::NotAccepted {
+                percent: state.not_accepted_percent,
+            });
         }
     }
     if build.is_some() {
@@ -195,10 +258,21 @@ pub fn plan(mut state: PairState, reports: Reports, inputs: &Inputs) -> Planned 
     } else {
         state.since_full = state.since_full.saturating_add(1);
     }
-    state.alternations = if standing.device == Standing::Foreign { state.alternations.saturating_add(1) } else { 0 };
+    state.alternations = if standing.device == Standing::Foreign {
+        state.alternations.saturating_add(1)
+    } else {
+        0
+    };
     let class = state.class.clone();
     Planned {
-        plan: Plan { class, actions, clear: clear && !refused, stops, withheld, notes },
+        plan: Plan {
+            class,
+            actions,
+            clear: clear && !refused,
+            stops,
+            withheld,
+            notes,
+        },
         people,
         verdicts,
         state,
@@ -227,7 +301,8 @@ fn empty_device(people: &mut People) {
 
 fn brakes(stops: &mut Vec<Stop>, actions: &[Action], had: usize, side: Side, inputs: &Inputs, replaces: bool) {
     let roots = |verb: Verb| {
-        let root = |action: &&Action| action.verb == verb && !action.part && !action.asked_for && action.order.1 != u8::MAX;
+        let root =
+            |action: &&Action| action.verb == verb && !action.part && !action.asked_for && action.order.1 != u8::MAX;
         actions.iter().filter(root).count()
     };
     if replaces {
@@ -237,7 +312,11 @@ fn brakes(stops: &mut Vec<Stop>, actions: &[Action], had: usize, side: Side, inp
     let limits = inputs.policy.brakes;
     let deletions = roots(Verb::Delete);
     if deletions >= limits.deletions || (deletions >= FEW && share(deletions, limits.deletions_percent)) {
-        stops.push(Stop::Deletions { side, deletions, of: had });
+        stops.push(Stop::Deletions {
+            side,
+            deletions,
+            of: had,
+        });
     }
     let changes = roots(Verb::Update);
     if changes >= 25 && share(changes, limits.changes_percent.saturating_add(1)) {
@@ -338,20 +417,28 @@ impl Drafting<'_> {
 
     /// Whether the record is kept off the side; what was held because of other content is so no longer.
     fn held(&mut self, at: usize, side: Side, verb: Verb) -> bool {
-        let Some(item) = self.people.items.get_mut(at) else { return true };
+        let Some(item) = self.people.items.get_mut(at) else {
+            return true;
+        };
         let Some(held) = item.row.held(side) else {
             let tired = verb == Verb::Delete && item.row.rejects(side, "*") > MAX_REJECTS;
             return tired;
         };
-        let content = item.now.get(side.other()).as_deref().map(|now| canon::record_hash(now).0);
+        let content = item
+            .now
+            .get(side.other())
+            .as_deref()
+            .map(|now| canon::record_hash(now).0);
         if content == Some(held.content) && verb != Verb::Delete {
             let why = match held.why {
                 Why::Quarantined => "it was not accepted twice",
-                Why::NotAccepted => "it was not accepted",
                 Why::Deferred => "it was deleted there",
                 Why::OutOfSelection => "it is not selected",
             };
-            self.notes.push(Note { id: item.id, what: NoteKind::Held { side, why } });
+            self.notes.push(Note {
+                id: item.id,
+                what: NoteKind::Held { side, why },
+            });
             return true;
         }
         *item.row.more().held.get_mut(side) = None;
@@ -361,8 +448,13 @@ impl Drafting<'_> {
     }
 
     fn part(&self, at: usize, side: Side, verb: Verb) -> bool {
-        let Some(item) = self.people.items.get(at) else { return false };
-        let owner = self.people.owner(at, side).or_else(|| self.people.owner(at, side.other()));
+        let Some(item) = self.people.items.get(at) else {
+            return false;
+        };
+        let owner = self
+            .people
+            .owner(at, side)
+            .or_else(|| self.people.owner(at, side.other()));
         let with = owner.and_then(|owner| self.verdicts.get(owner));
         item.kind() == EntityKind::Child
             && match verb {
@@ -372,7 +464,9 @@ impl Drafting<'_> {
     }
 
     fn order(&self, at: usize, verb: Verb) -> (u8, u8, u16) {
-        let Some(item) = self.people.items.get(at) else { return (0, 0, 0) };
+        let Some(item) = self.people.items.get(at) else {
+            return (0, 0, 0);
+        };
         let levels = self.class.entity_order();
         let level = levels.iter().position(|level| level.contains(&&*item.row.entity));
         let kind: usize = match item.kind() {
@@ -391,7 +485,11 @@ impl Drafting<'_> {
             }
         }
         match verb {
-            Verb::Delete => (1, 255_u8.saturating_sub(level).saturating_sub(1), 1000_u16.saturating_sub(depth)),
+            Verb::Delete => (
+                1,
+                255_u8.saturating_sub(level).saturating_sub(1),
+                1000_u16.saturating_sub(depth),
+            ),
             _ => (0, level, depth),
         }
     }
@@ -400,9 +498,17 @@ impl Drafting<'_> {
     fn above(&self, at: usize) -> Option<usize> {
         let item = self.people.items.get(at)?;
         let verdict = self.verdicts.get(at)?;
-        let sides = [verdict.want.computer.as_deref(), verdict.want.device.as_deref(), item.any()];
+        let sides = [
+            verdict.want.computer.as_deref(),
+            verdict.want.device.as_deref(),
+            item.any(),
+        ];
         let fields = sides.into_iter().flatten().next()?;
-        let key = if item.kind() == EntityKind::Container { fields.shape?.owner? } else { "main event" };
+        let key = if item.kind() == EntityKind::Container {
+            fields.shape?.owner?
+        } else {
+            "main event"
+        };
         match fields.get(key)?.refs().first()? {
             super::value::Ref::Known(id) => self.people.at.get(id).copied().filter(|above| *above != at),
             super::value::Ref::Unknown(_) => None,
@@ -412,7 +518,9 @@ impl Drafting<'_> {
 
 /// The groups in which a side differs from what it is to have.
 pub(crate) fn needs(item: &Item, want: &Fields, side: Side, capabilities: &Sides<Capabilities>) -> Vec<String> {
-    let Some(now) = item.now.get(side).as_deref() else { return Vec::new() };
+    let Some(now) = item.now.get(side).as_deref() else {
+        return Vec::new();
+    };
     if std::ptr::eq(now, want) {
         return Vec::new();
     }
@@ -433,6 +541,5 @@ fn title(item: &Item) -> String {
     let keys = fields.shape.map_or(&[][..], |shape| shape.title);
     let texts = keys.iter().filter_map(|key| fields.get(key).and_then(Datum::text));
     let title: Vec<&str> = texts.filter(|text| !text.is_empty()).take(2).collect();
-    let _ = POSITION;
     title.join(" ")
 }

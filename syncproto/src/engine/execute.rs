@@ -85,7 +85,11 @@ impl Execution {
             let native = |item: &Item| Some((item.id, item.row.native.get(side).as_deref()?.to_owned()));
             items.filter_map(native).collect()
         });
-        let size = planned.state.bisect.as_ref().map_or(BATCH, |bisect| (bisect.size as usize).clamp(1, BATCH));
+        let size = planned
+            .state
+            .bisect
+            .as_ref()
+            .map_or(BATCH, |bisect| (bisect.size as usize).clamp(1, BATCH));
         Self {
             planned,
             at: Sides::default(),
@@ -113,8 +117,11 @@ impl Execution {
             let end = start.saturating_add(take);
             let batch: Vec<Action> = actions.iter().skip(start).take(take).cloned().collect();
             let rest = actions.iter().skip(end);
-            let later: BTreeSet<&str> =
-                rest.clone().filter(|action| action.verb != Verb::Delete).map(|action| action.entity.as_str()).collect();
+            let later: BTreeSet<&str> = rest
+                .clone()
+                .filter(|action| action.verb != Verb::Delete)
+                .map(|action| action.entity.as_str())
+                .collect();
             let level: BTreeSet<&str> = batch.iter().map(|action| action.entity.as_str()).collect();
             let completes = level.is_disjoint(&later);
             let more = rest.clone().next().is_some();
@@ -124,7 +131,12 @@ impl Execution {
                 continue;
             }
             let entities = writes.iter().map(|write| write.entity.clone()).collect();
-            return Some(Batch { writes, entities, completes, more });
+            return Some(Batch {
+                writes,
+                entities,
+                completes,
+                more,
+            });
         }
     }
 
@@ -169,11 +181,16 @@ impl Execution {
         if let Some(native) = self.natives.get(side).get(id) {
             return Some(native.clone());
         }
-        let planned = self.planned.plan.actions.get(side).iter();
-        let failed = matches!(self.results.get(side).get(id), Some(Outcome::NotAccepted | Outcome::Failed { .. }));
-        let _ = planned;
+        let failed = matches!(
+            self.results.get(side).get(id),
+            Some(Outcome::NotAccepted | Outcome::Failed { .. })
+        );
         let at = *self.planned.people.at.get(id)?;
-        let creates = self.planned.verdicts.get(at).is_some_and(|verdict| verdict.fate == Fate::Stay);
+        let creates = self
+            .planned
+            .verdicts
+            .get(at)
+            .is_some_and(|verdict| verdict.fate == Fate::Stay);
         let item = self.planned.people.items.get(at)?;
         let wanted = creates && *item.is.get(side) == Is::Absent && !failed && item.row.held(side).is_none();
         let level = self.level(side, id)?;
@@ -183,7 +200,12 @@ impl Execution {
     /// Whether the record is among those that were handed out or are about to be.
     fn level(&self, side: Side, id: &EngineId) -> Option<bool> {
         let actions = self.planned.plan.actions.get(side);
-        let at = actions.iter().take(*self.at.get(side)).rev().take(self.size).any(|action| action.id == *id);
+        let at = actions
+            .iter()
+            .take(*self.at.get(side))
+            .rev()
+            .take(self.size)
+            .any(|action| action.id == *id);
         Some(at)
     }
 
@@ -211,7 +233,12 @@ impl Execution {
                     self.natives.get_mut(side).insert(id, native.as_str().to_owned());
                 }
                 Outcome::Done { native: None } => {}
-                _ => drop(self.natives.get_mut(side).remove(&id).filter(|native| *native != id.to_string())),
+                _ => drop(
+                    self.natives
+                        .get_mut(side)
+                        .remove(&id)
+                        .filter(|native| *native != id.to_string()),
+                ),
             }
             self.results.get_mut(side).insert(id, outcome);
         }
@@ -221,7 +248,9 @@ impl Execution {
     #[must_use]
     pub fn failed(&self, side: Side) -> usize {
         let results = self.results.get(side).values();
-        results.filter(|outcome| !matches!(outcome, Outcome::Done { .. })).count()
+        results
+            .filter(|outcome| !matches!(outcome, Outcome::Done { .. }))
+            .count()
     }
 
     fn done(&self, side: Side, id: &EngineId) -> bool {
@@ -231,6 +260,18 @@ impl Execution {
     /// The state after what was done so far. Nothing is agreed that was not done on both sides. `now` in seconds since 1970.
     #[must_use]
     pub fn state(&self, now: u64) -> PairState {
+        self.state_but(now, None)
+    }
+
+    /// The state for the journal, to be entered when the device turns out to have committed and nobody knows which of the
+    /// computer's staged writes became visible: those are looked up in the computer's next full report, and planned again
+    /// where they did not.
+    #[must_use]
+    pub fn doubtful_state(&self, now: u64) -> PairState {
+        self.state_but(now, Some(Side::Computer))
+    }
+
+    fn state_but(&self, now: u64, doubt: Option<Side>) -> PairState {
         let mut state = self.planned.state.clone();
         state.sessions = state.sessions.saturating_add(1);
         state.build_sessions = state.build_sessions.saturating_add(1);
@@ -241,17 +282,32 @@ impl Execution {
         let refused = self.failed(Side::Device);
         let percent = refused.saturating_mul(100).checked_div(pushed).unwrap_or(0);
         state.not_accepted_percent = u8::try_from(percent).unwrap_or(100);
-        state.tombstones.retain(|tombstone| now.saturating_sub(tombstone.at) < TOMBSTONE);
+        state
+            .tombstones
+            .retain(|tombstone| now.saturating_sub(tombstone.at) < TOMBSTONE);
         for key in &self.planned.closed {
             state.conflicts.remove(key);
         }
-        state.conflicts.extend(self.planned.kept.iter().map(|(key, kept)| (key.clone(), kept.clone())));
+        state
+            .conflicts
+            .extend(self.planned.kept.iter().map(|(key, kept)| (key.clone(), kept.clone())));
         let mut rows = BTreeMap::new();
         for (at, item) in self.planned.people.items.iter().enumerate() {
-            let row = Rowing { execution: self, item, at, number: state.sessions }.row();
+            let row = Rowing {
+                execution: self,
+                item,
+                at,
+                number: state.sessions,
+                doubt,
+            }
+            .row();
             match row {
                 Some(row) => drop(rows.insert(item.id, row)),
-                None => state.tombstones.push(Tombstone { id: item.id, native: item.row.native.clone(), at: now }),
+                None => state.tombstones.push(Tombstone {
+                    id: item.id,
+                    native: item.row.native.clone(),
+                    at: now,
+                }),
             }
         }
         state.conflicts.retain(|(id, _), _| rows.contains_key(id));
@@ -266,9 +322,16 @@ struct Rowing<'a> {
     item: &'a Item,
     at: usize,
     number: u32,
+    /// The side of which nobody knows yet whether its writes became visible.
+    doubt: Option<Side>,
 }
 
 impl Rowing<'_> {
+    /// Whether what was done on a side is known to be there.
+    fn confirms(&self, side: Side) -> bool {
+        self.execution.planned.capabilities.get(side).confirms && self.doubt != Some(side)
+    }
+
     fn row(&self) -> Option<super::state::Row> {
         let verdict = self.execution.planned.verdicts.get(self.at)?;
         match verdict.fate {
@@ -300,14 +363,29 @@ impl Rowing<'_> {
         let execution = self.execution;
         let mut at = self.at;
         for _ in 0..16 {
-            let Some(item) = execution.planned.people.items.get(at) else { return false };
-            let deletes = execution.planned.verdicts.get(at).is_some_and(|verdict| matches!(verdict.fate, Fate::Go | Fate::Deselect));
+            let Some(item) = execution.planned.people.items.get(at) else {
+                return false;
+            };
+            let deletes = execution
+                .planned
+                .verdicts
+                .get(at)
+                .is_some_and(|verdict| matches!(verdict.fate, Fate::Go | Fate::Deselect));
             if execution.done(side, &item.id) && deletes {
                 return true;
             }
-            let owner = [side, side.other()].iter().find_map(|side| execution.planned.people.owner(at, *side));
+            let owner = [side, side.other()]
+                .iter()
+                .find_map(|side| execution.planned.people.owner(at, *side));
             match owner {
-                Some(owner) if item.fields(side).or(item.any()).is_some_and(|fields| fields.kind() == crate::schema::EntityKind::Child) => at = owner,
+                Some(owner)
+                    if item
+                        .fields(side)
+                        .or(item.any())
+                        .is_some_and(|fields| fields.kind() == crate::schema::EntityKind::Child) =>
+                {
+                    at = owner
+                }
                 _ => return false,
             }
         }
@@ -330,7 +408,7 @@ impl Rowing<'_> {
                 continue;
             }
             *row.seen.get_mut(side) = None;
-            if self.execution.planned.capabilities.get(side).confirms {
+            if self.confirms(side) {
                 *row.native.get_mut(side) = None;
             } else {
                 pending = true;
@@ -339,7 +417,10 @@ impl Rowing<'_> {
                     kind: Kind::Delete,
                     before: self.item.now.get(side).clone(),
                     agreed,
-                    pushes: vec![Pushed { wanted: None, other: None }],
+                    pushes: vec![Pushed {
+                        wanted: None,
+                        other: None,
+                    }],
                     session: self.number,
                 });
             }
@@ -359,7 +440,10 @@ impl Rowing<'_> {
             row.more = None;
             if let Some(now) = &self.item.now.computer {
                 let content = canon::record_hash(now).0;
-                row.more().held.device = Some(Held { why: Why::OutOfSelection, content });
+                row.more().held.device = Some(Held {
+                    why: Why::OutOfSelection,
+                    content,
+                });
             }
         }
         Some(row)
@@ -395,7 +479,11 @@ impl Rowing<'_> {
                 *missing.get_mut(side) = self.dangling_groups(side, want);
             }
             *row.native.get_mut(side) = match finals.get(side) {
-                Some(_) => execution.natives.get(side).get(&item.id).map(|native| native.as_str().into()),
+                Some(_) => execution
+                    .natives
+                    .get(side)
+                    .get(&item.id)
+                    .map(|native| native.as_str().into()),
                 None => None,
             };
             *row.seen.get_mut(side) = finals.get(side).clone();
@@ -410,7 +498,7 @@ impl Rowing<'_> {
             _ => row.agreed = Sides::default(),
         }
         for side in Side::BOTH {
-            if *wrote.get(side) && !execution.planned.capabilities.get(side).confirms {
+            if *wrote.get(side) && !self.confirms(side) {
                 self.push(&mut row, side, &finals, &before);
             }
         }
@@ -420,7 +508,11 @@ impl Rowing<'_> {
 
     fn predicted(&self, side: Side, want: &Arc<Fields>) -> Arc<Fields> {
         let predicted = self.execution.planned.capabilities.get(side).mask.predict(want);
-        if predicted == **want { Arc::clone(want) } else { Arc::new(predicted) }
+        if predicted == **want {
+            Arc::clone(want)
+        } else {
+            Arc::new(predicted)
+        }
     }
 
     /// Groups that went out with relations left out.
@@ -441,15 +533,27 @@ impl Rowing<'_> {
             && let Some(now) = self.item.now.get(side.other())
         {
             let content = canon::record_hash(now).0;
-            *row.more().held.get_mut(side) = Some(Held { why: Why::Quarantined, content });
+            *row.more().held.get_mut(side) = Some(Held {
+                why: Why::Quarantined,
+                content,
+            });
         }
     }
 
     /// The side does not say what it made of the write.
-    fn push(&self, row: &mut super::state::Row, side: Side, finals: &Sides<Option<Arc<Fields>>>, agreed: &Sides<Option<Arc<Fields>>>) {
+    fn push(
+        &self,
+        row: &mut super::state::Row,
+        side: Side,
+        finals: &Sides<Option<Arc<Fields>>>,
+        agreed: &Sides<Option<Arc<Fields>>>,
+    ) {
         let there = self.item.there(side);
         let before = self.item.now.get(side).clone().filter(|_| there);
-        let pushed = Pushed { wanted: finals.get(side).clone(), other: finals.get(side.other()).clone() };
+        let pushed = Pushed {
+            wanted: finals.get(side).clone(),
+            other: finals.get(side.other()).clone(),
+        };
         let number = self.number;
         let pending = row.more().pending.get_mut(side);
         let pending = pending.get_or_insert_with(|| Pending {
@@ -465,7 +569,12 @@ impl Rowing<'_> {
 }
 
 /// Moves what is agreed in those groups for which everything was done.
-fn agree(row: &mut super::state::Row, finals: &Sides<Option<Arc<Fields>>>, missing: &Sides<Vec<String>>, moved: &BTreeSet<String>) {
+fn agree(
+    row: &mut super::state::Row,
+    finals: &Sides<Option<Arc<Fields>>>,
+    missing: &Sides<Vec<String>>,
+    moved: &BTreeSet<String>,
+) {
     for group in moved {
         if Side::BOTH.iter().any(|side| missing.get(*side).contains(group)) {
             continue;
@@ -480,7 +589,10 @@ fn agree(row: &mut super::state::Row, finals: &Sides<Option<Arc<Fields>>>, missi
         // Both exist and were looked at: what nothing was said about is agreed to be as it is not.
         let model = finals.get(side).clone();
         if let Some(model) = model {
-            let agreed = row.agreed.get_mut(side).get_or_insert_with(|| Arc::new(Fields::empty(&model.entity)));
+            let agreed = row
+                .agreed
+                .get_mut(side)
+                .get_or_insert_with(|| Arc::new(Fields::empty(&model.entity)));
             if **agreed == *model {
                 *agreed = model;
             }

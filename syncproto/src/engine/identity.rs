@@ -191,7 +191,7 @@ impl People {
         }
         *self.natives.get_mut(side) = natives;
         if nameless {
-            self.align(side, &mut lines, full);
+            self.align(side, &mut lines);
             fresh.extend(lines.into_values().flatten());
             fresh.sort_by(|a, b| a.0.cmp(&b.0));
         }
@@ -231,7 +231,8 @@ impl People {
                 (*owner.is.get(side) == Is::Gone).then_some(())
             };
             let silent = |item: &Item| item.there(side) && !*item.covered.get(side);
-            let gone: Vec<usize> = (0_usize..).zip(&self.items)
+            let gone: Vec<usize> = (0_usize..)
+                .zip(&self.items)
                 .filter(|(_, item)| silent(item) && lost(item).is_some())
                 .map(|(at, _)| at)
                 .collect();
@@ -248,7 +249,7 @@ impl People {
     }
 
     /// Pairs the lines of a card with the children it had. Ambiguous ones are never paired by position.
-    fn align(&mut self, side: Side, lines: &mut HashMap<Box<str>, Vec<(Box<str>, Fields)>>, full: bool) {
+    fn align(&mut self, side: Side, lines: &mut HashMap<Box<str>, Vec<(Box<str>, Fields)>>) {
         let mut had: HashMap<EngineId, Vec<usize>> = HashMap::new();
         for (at, item) in self.items.iter().enumerate() {
             if item.kind() == EntityKind::Child
@@ -259,9 +260,13 @@ impl People {
         }
         for at in 0..self.items.len() {
             let Some(item) = self.items.get(at) else { break };
-            let Some(native) = item.row.native.get(side).clone() else { continue };
+            let Some(native) = item.row.native.get(side).clone() else {
+                continue;
+            };
             let known = item.there(side) && *item.covered.get(side) && item.kind() != EntityKind::Child;
-            let (true, Some(mut old)) = (known, had.remove(&item.id)) else { continue };
+            let (true, Some(mut old)) = (known, had.remove(&item.id)) else {
+                continue;
+            };
             let Some(new) = lines.get_mut(&native) else { continue };
             type Rule = fn(&Fields, &Fields) -> bool;
             let rules: [Rule; 2] = [same_line, same_value];
@@ -280,15 +285,20 @@ impl People {
             let entity = |old: &usize| self.items.get(*old).map(|item| Arc::clone(&item.row.entity));
             let entities: BTreeSet<_> = old.iter().filter_map(entity).collect();
             for entity in entities {
-                let mut left = old.iter().filter(|old| self.items.get(**old).is_some_and(|item| item.row.entity == entity));
-                let mut lone = (0_usize..).zip(new.iter()).filter(|(_, (_, fields))| fields.entity == entity);
-                if let (Some(twin), None, Some((line, _)), None) = (left.next().copied(), left.next(), lone.next(), lone.next()) {
+                let mut left = old
+                    .iter()
+                    .filter(|old| self.items.get(**old).is_some_and(|item| item.row.entity == entity));
+                let mut lone = (0_usize..)
+                    .zip(new.iter())
+                    .filter(|(_, (_, fields))| fields.entity == entity);
+                if let (Some(twin), None, Some((line, _)), None) =
+                    (left.next().copied(), left.next(), lone.next(), lone.next())
+                {
                     let (native, fields) = new.remove(line);
                     self.line(side, twin, &native, &fields);
                 }
             }
         }
-        let _ = full;
     }
 
     fn line(&mut self, side: Side, at: usize, native: &str, fields: &Fields) {
@@ -321,7 +331,10 @@ impl People {
             let new = item.raw.get(side).as_ref().and_then(Fields::owner);
             if let Some(Ref::Known(owner)) = old {
                 had.entry(*owner).or_default().push(at);
-                let native = self.at.get(owner).and_then(|at| self.items.get(*at)?.row.native.get(side).as_deref());
+                let native = self
+                    .at
+                    .get(owner)
+                    .and_then(|at| self.items.get(*at)?.row.native.get(side).as_deref());
                 if let (Some(Ref::Unknown(new)), true) = (new, item.kind() != EntityKind::Child)
                     && native == Some(&**new)
                 {
@@ -339,7 +352,9 @@ impl People {
         }
         let (mut strangers, mut judged) = (Vec::new(), 0_usize);
         for (at, item) in self.items.iter().enumerate() {
-            let (Some(new), Some(old)) = (item.raw.get(side), item.row.agreed.get(side)) else { continue };
+            let (Some(new), Some(old)) = (item.raw.get(side), item.row.agreed.get(side)) else {
+                continue;
+            };
             if item.kind() == EntityKind::Child || canon::is_empty(old, &plain(old)) {
                 continue;
             }
@@ -348,7 +363,9 @@ impl People {
             let values = values.filter_map(|at| value_of(self.items.get(*at)?.row.agreed.get(side).as_deref()?));
             let values: BTreeSet<String> = values.collect();
             let native = item.row.native.get(side).as_deref().unwrap_or_default();
-            let shares_child = has.get(native).is_some_and(|has| has.iter().any(|value| values.contains(value)));
+            let shares_child = has
+                .get(native)
+                .is_some_and(|has| has.iter().any(|value| values.contains(value)));
             let contents = !check && within.contains_key(&item.id);
             if !(shares_child || contents || kin(old, new) || self.members(side, old, new)) {
                 strangers.push(at);
@@ -359,13 +376,20 @@ impl People {
             return fresh;
         }
         for at in strangers {
-            self.slip(side, at, had.get(&self.items.get(at).map_or(EngineId::from_bytes([0; 16]), |item| item.id)), &mut fresh);
+            self.slip(
+                side,
+                at,
+                had.get(&self.items.get(at).map_or(EngineId::from_bytes([0; 16]), |item| item.id)),
+                &mut fresh,
+            );
         }
         fresh
     }
 
     fn members(&self, side: Side, old: &Fields, new: &Fields) -> bool {
-        let mut pairs = new.iter().filter_map(|(key, datum)| Some((old.get(key)?.refs(), datum.refs())));
+        let mut pairs = new
+            .iter()
+            .filter_map(|(key, datum)| Some((old.get(key)?.refs(), datum.refs())));
         pairs.any(|(old, new)| {
             new.iter().any(|one| {
                 let Ref::Unknown(native) = one else { return false };
@@ -378,9 +402,11 @@ impl People {
     /// The row's record is gone, and another one has its number.
     fn slip(&mut self, side: Side, at: usize, parts: Option<&Vec<usize>>, fresh: &mut Vec<(Box<str>, Fields)>) {
         self.slips.push(at);
-        let parts = parts.into_iter().flatten().copied().filter(|at| {
-            self.items.get(*at).is_some_and(|item| item.kind() == EntityKind::Child)
-        });
+        let parts = parts
+            .into_iter()
+            .flatten()
+            .copied()
+            .filter(|at| self.items.get(*at).is_some_and(|item| item.kind() == EntityKind::Child));
         let all: Vec<usize> = std::iter::once(at).chain(parts).collect();
         for at in all {
             let Some(item) = self.items.get_mut(at) else { continue };
@@ -512,7 +538,10 @@ impl People {
             }
             item.matched |= [Is::Lost].contains(&item.is.device) || item.is.computer == Is::Lost;
         }
-        let kept: Vec<Item> = std::mem::take(&mut self.items).into_iter().filter(|item| !item.merged).collect();
+        let kept: Vec<Item> = std::mem::take(&mut self.items)
+            .into_iter()
+            .filter(|item| !item.merged)
+            .collect();
         self.at = kept.iter().enumerate().map(|(at, item)| (item.id, at)).collect();
         self.items = kept;
     }
@@ -522,7 +551,10 @@ fn follow_moves(fields: &mut Option<Arc<Fields>>, at: &HashMap<EngineId, usize>,
     let Some(old) = fields else { return };
     let target = |id: &EngineId| at.get(id).and_then(|at| ids.get(*at)).filter(|new| *new != id).copied();
     let stale = |datum: &Datum| {
-        datum.refs().iter().any(|one| matches!(one, Ref::Known(id) if target(id).is_some()))
+        datum
+            .refs()
+            .iter()
+            .any(|one| matches!(one, Ref::Known(id) if target(id).is_some()))
     };
     if old.iter().any(|(_, datum)| stale(datum)) {
         let list = old.iter().map(|(key, datum)| {
@@ -550,7 +582,9 @@ fn fields_of(native: Box<str>, fields: Option<Fields>) -> Option<(Box<str>, Fiel
 fn plain(fields: &Fields) -> impl Fn(&str) -> bool {
     let shape = fields.shape;
     move |key| {
-        let relation = shape.and_then(|shape| shape.key(key)).is_some_and(|key| key.value == crate::schema::ValueKind::Ids);
+        let relation = shape
+            .and_then(|shape| shape.key(key))
+            .is_some_and(|key| key.value == crate::schema::ValueKind::Ids);
         !relation && key != POSITION
     }
 }
@@ -589,12 +623,15 @@ pub(crate) fn value_of(fields: &Fields) -> Option<String> {
 fn kin(old: &Fields, new: &Fields) -> bool {
     let plain = plain(old);
     old.iter().any(|(key, before)| {
-        let Some(after) = new.get(key).filter(|_| plain(key)) else { return false };
+        let Some(after) = new.get(key).filter(|_| plain(key)) else {
+            return false;
+        };
         let key = old.shape.and_then(|shape| shape.key(key));
         match (canon::canonical(key, before), canon::canonical(key, after)) {
             (Some(before), Some(after)) => {
                 let texts = (before.text(), after.text());
-                before == after || matches!(texts, (Some(before), Some(after)) if canon::fold(before) == canon::fold(after))
+                before == after
+                    || matches!(texts, (Some(before), Some(after)) if canon::fold(before) == canon::fold(after))
             }
             _ => false,
         }
@@ -603,5 +640,6 @@ fn kin(old: &Fields, new: &Fields) -> bool {
 
 /// Whether the rows of a side have to be checked before their identifiers are used.
 pub(crate) fn needs_check(standing: Standing, old_build: Option<&str>, build: Option<&str>) -> bool {
-    matches!(standing, Standing::Foreign | Standing::Reset) || (old_build.is_some() && build.is_some() && old_build != build)
+    matches!(standing, Standing::Foreign | Standing::Reset)
+        || (old_build.is_some() && build.is_some() && old_build != build)
 }

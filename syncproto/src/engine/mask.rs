@@ -122,7 +122,11 @@ impl Mask {
     pub(crate) fn predict(&self, fields: &Fields) -> Fields {
         let kept = fields.iter().filter(|(key, _)| self.takes(fields, key));
         let mut list: Vec<(Name, Datum)> = kept.map(|(key, datum)| (Name::clone(key), datum.clone())).collect();
-        for rewriting in self.rewrites.iter().filter(|rewriting| *rewriting.entity == *fields.entity) {
+        for rewriting in self
+            .rewrites
+            .iter()
+            .filter(|rewriting| *rewriting.entity == *fields.entity)
+        {
             let at = list.iter().position(|(key, _)| **key == *rewriting.key);
             let old = at.and_then(|at| list.get(at)).map(|(_, datum)| datum);
             let new = rewriting.rule.of(old, fields);
@@ -179,7 +183,9 @@ mod tests {
 
     #[test]
     fn a_bookmark_without_a_name_takes_its_address_and_unknown_keys_stay_behind() {
-        let bookmark = Record::new(entity::BOOKMARK).with("url", "https://example.org").with("x-mood", "good");
+        let bookmark = Record::new(entity::BOOKMARK)
+            .with("url", "https://example.org")
+            .with("x-mood", "good");
         let fields = Fields::read(&bookmark, &mut Names::default()).unwrap();
         let kept = Mask::of_devices().predict(&fields);
         assert_eq!(kept.get("name"), kept.get("url"));

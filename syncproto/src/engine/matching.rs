@@ -66,14 +66,19 @@ const CHILDREN: [(Keys, Sure); 3] = [(content, Sure::Yes), (value, Sure::Yes), (
 fn level(people: &mut People, capabilities: &Sides<Capabilities>, kind: EntityKind, ways: &[(Keys, Sure)]) -> bool {
     let free = |people: &People, side: Side| -> Vec<usize> {
         let items = people.items.iter().enumerate().filter(|(_, item)| {
-            let apart = item.row.held(side.other()).is_some_and(|held| held.why == Why::Deferred);
+            let apart = item
+                .row
+                .held(side.other())
+                .is_some_and(|held| held.why == Why::Deferred);
             !item.merged
                 && item.there(side)
                 && !apart
                 && matches!(item.is.get(side.other()), Is::Absent | Is::Lost)
                 && item.kind() == kind
         });
-        let mut items: Vec<_> = items.map(|(at, item)| (item.row.native.get(side).clone(), at)).collect();
+        let mut items: Vec<_> = items
+            .map(|(at, item)| (item.row.native.get(side).clone(), at))
+            .collect();
         items.sort();
         items.into_iter().map(|(_, at)| at).collect()
     };
@@ -92,7 +97,12 @@ fn level(people: &mut People, capabilities: &Sides<Capabilities>, kind: EntityKi
         any |= !pairs.is_empty();
         for (device, computer) in pairs {
             // The one that had a row keeps it.
-            let fresh = |at: usize| people.items.get(at).is_none_or(|item| item.row.seen == Sides::default());
+            let fresh = |at: usize| {
+                people
+                    .items
+                    .get(at)
+                    .is_none_or(|item| item.row.seen == Sides::default())
+            };
             if fresh(computer) {
                 people.merge(device, computer, Side::Computer, *sure != Sure::Yes);
             } else {
@@ -122,7 +132,9 @@ fn pairs(round: &Round<'_>, candidates: &Sides<Vec<usize>>, keys: Keys, sure: Su
             return Vec::new();
         };
         let keys = keys(round, at, side, fields);
-        keys.into_iter().map(|key| format!("{}\0{key}", fields.entity)).collect()
+        keys.into_iter()
+            .map(|key| format!("{}\0{key}", fields.entity))
+            .collect()
     };
     let mut there: HashMap<String, Vec<usize>> = HashMap::new();
     for at in &candidates.computer {
@@ -130,8 +142,11 @@ fn pairs(round: &Round<'_>, candidates: &Sides<Vec<usize>>, keys: Keys, sure: Su
             there.entry(key).or_default().push(*at);
         }
     }
-    let here: Vec<(usize, Vec<String>)> =
-        candidates.device.iter().map(|at| (*at, told(*at, Side::Device))).collect();
+    let here: Vec<(usize, Vec<String>)> = candidates
+        .device
+        .iter()
+        .map(|at| (*at, told(*at, Side::Device)))
+        .collect();
     let mut often: HashMap<&str, usize> = HashMap::new();
     for key in here.iter().flat_map(|(_, keys)| keys) {
         let count = often.entry(key).or_default();
@@ -158,7 +173,7 @@ fn pairs(round: &Round<'_>, candidates: &Sides<Vec<usize>>, keys: Keys, sure: Su
 impl Round<'_> {
     /// The parent as both sides know it; `None` where it is not matched, and nothing can be matched inside it.
     fn parent(&self, at: usize, side: Side) -> Option<String> {
-        let Some(fields) = self.people.items.get(at)?.fields(side) else { return None };
+        let fields = self.people.items.get(at)?.fields(side)?;
         if fields.owner().is_none() {
             return Some(String::new());
         }
@@ -202,7 +217,9 @@ fn text<'a>(fields: &'a Fields, key: &str) -> Option<&'a str> {
 }
 
 fn content(round: &Round<'_>, at: usize, side: Side, fields: &Fields) -> Vec<String> {
-    let Some(parent) = round.parent(at, side) else { return Vec::new() };
+    let Some(parent) = round.parent(at, side) else {
+        return Vec::new();
+    };
     let ContentHash(hash) = round.hash(at, side, fields);
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     vec![format!("{parent}\0{hash}")]
@@ -279,10 +296,16 @@ fn event(round: &Round<'_>, at: usize, side: Side, fields: &Fields) -> Vec<Strin
 }
 
 fn occurrence(round: &Round<'_>, at: usize, side: Side, fields: &Fields) -> Vec<String> {
-    let series = round.people.related(at, side, "main event").and_then(|at| round.people.items.get(at));
+    let series = round
+        .people
+        .related(at, side, "main event")
+        .and_then(|at| round.people.items.get(at));
     let series = series.filter(|item| item.there(Side::Device) && item.there(Side::Computer));
     let when = canonical(fields, "original date");
-    series.map(|series| format!("{}\0{when}", series.id)).into_iter().collect()
+    series
+        .map(|series| format!("{}\0{when}", series.id))
+        .into_iter()
+        .collect()
 }
 
 fn address(fields: &Fields) -> Option<String> {
@@ -300,7 +323,9 @@ fn address_in_folder(round: &Round<'_>, at: usize, side: Side, fields: &Fields) 
 fn address_anywhere(_: &Round<'_>, _: usize, _: Side, fields: &Fields) -> Vec<String> {
     let name = text(fields, "name").map(fold);
     let both = address(fields).zip(name);
-    both.map(|(address, name)| format!("{address}\0{name}")).into_iter().collect()
+    both.map(|(address, name)| format!("{address}\0{name}"))
+        .into_iter()
+        .collect()
 }
 
 fn note(_: &Round<'_>, _: usize, _: Side, fields: &Fields) -> Vec<String> {

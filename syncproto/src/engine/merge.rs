@@ -38,7 +38,10 @@ impl Merged {
     /// Nothing changed.
     pub(crate) fn nothing(device: &Arc<Fields>, computer: &Arc<Fields>) -> Self {
         Self {
-            want: Sides { device: Some(Arc::clone(device)), computer: Some(Arc::clone(computer)) },
+            want: Sides {
+                device: Some(Arc::clone(device)),
+                computer: Some(Arc::clone(computer)),
+            },
             moved: BTreeSet::new(),
             conflicts: Vec::new(),
             keep_both: false,
@@ -54,7 +57,12 @@ impl Merged {
         *want.get_mut(side) = Some(Arc::clone(now));
         *want.get_mut(side.other()) = Some(copy);
         let moved = groups([Some(&**now)]).into_iter().map(str::to_owned).collect();
-        Self { want, moved, conflicts: Vec::new(), keep_both: false }
+        Self {
+            want,
+            moved,
+            conflicts: Vec::new(),
+            keep_both: false,
+        }
     }
 }
 
@@ -63,7 +71,11 @@ fn crossing(fields: &Fields) -> impl Iterator<Item = (Name, Datum)> {
     fields.iter().filter_map(|(key, datum)| {
         let datum = match datum {
             Datum::Refs(refs) if refs.iter().any(|one| matches!(one, Ref::Unknown(_))) => {
-                let refs: Vec<Ref> = refs.iter().filter(|one| matches!(one, Ref::Known(_))).cloned().collect();
+                let refs: Vec<Ref> = refs
+                    .iter()
+                    .filter(|one| matches!(one, Ref::Known(_)))
+                    .cloned()
+                    .collect();
                 if refs.is_empty() {
                     return None;
                 }
@@ -79,7 +91,12 @@ fn crossing(fields: &Fields) -> impl Iterator<Item = (Name, Datum)> {
 pub(crate) fn three_way(item: &Item, device: &Arc<Fields>, computer: &Arc<Fields>, terms: &Terms<'_>) -> Merged {
     let mut merged = Merged::nothing(device, computer);
     let now = Sides { device, computer };
-    let records = [Some(&**device), Some(&**computer), item.row.agreed.device.as_deref(), item.row.agreed.computer.as_deref()];
+    let records = [
+        Some(&**device),
+        Some(&**computer),
+        item.row.agreed.device.as_deref(),
+        item.row.agreed.computer.as_deref(),
+    ];
     for group in groups(records) {
         if group != POSITION {
             one_group(item, &now, group, terms, &mut merged);
@@ -97,7 +114,12 @@ fn one_group(item: &Item, now: &Sides<&Arc<Fields>>, group: &str, terms: &Terms<
         !canon::same(Some(now.get(side)), agreed, &|key| in_group(key) && stored(side, key))
     };
     let both = |key: &str| in_group(key) && stored(Side::Device, key) && stored(Side::Computer, key);
-    let equal = Side::BOTH.iter().any(|side| terms.masks.get(*side).alike(now.get(*side), now.get(side.other()), &both));
+    let equal = Side::BOTH.iter().any(|side| {
+        terms
+            .masks
+            .get(*side)
+            .alike(now.get(*side), now.get(side.other()), &both)
+    });
     let changes = Sides::of(changed);
     let winner = match (terms.source, changes.device, changes.computer) {
         (Some(_), ..) if equal => None,
@@ -174,7 +196,11 @@ fn decide(item: &Item, now: &Sides<&Arc<Fields>>, group: &str, terms: &Terms<'_>
             None
         }
     };
-    merged.conflicts.push(Conflict { group: group.to_owned(), taken, asked });
+    merged.conflicts.push(Conflict {
+        group: group.to_owned(),
+        taken,
+        asked,
+    });
     taken
 }
 
@@ -189,7 +215,6 @@ fn set_key<'a>(model: &Fields, group: &'a str) -> Option<&'a str> {
 /// What either has, without what either removed.
 fn union(item: &Item, now: &Sides<&Arc<Fields>>, key: &str, terms: &Terms<'_>, merged: &mut Merged) {
     let name: Name = key.into();
-    let shape = now.computer.shape.and_then(|shape| shape.key(key));
     let members = |fields: Option<&Fields>| -> BTreeSet<Member> {
         match fields.and_then(|fields| fields.get(key)) {
             Some(Datum::Refs(refs)) => refs.iter().cloned().map(Member::Ref).collect(),
@@ -200,7 +225,6 @@ fn union(item: &Item, now: &Sides<&Arc<Fields>>, key: &str, terms: &Terms<'_>, m
             _ => BTreeSet::new(),
         }
     };
-    let _ = shape;
     let has = Sides::of(|side| members(Some(now.get(side))));
     let removed: BTreeSet<Member> = Side::BOTH
         .iter()
@@ -210,18 +234,39 @@ fn union(item: &Item, now: &Sides<&Arc<Fields>>, key: &str, terms: &Terms<'_>, m
         })
         .collect();
     for side in Side::BOTH {
-        let Some(want) = merged.want.get_mut(side) else { continue };
+        let Some(want) = merged.want.get_mut(side) else {
+            continue;
+        };
         if !terms.masks.get(side).takes(want, key) {
             continue;
         }
         let own = has.get(side).iter();
-        let foreign = has.get(side.other()).iter().filter(|member| !matches!(member, Member::Ref(Ref::Unknown(_))));
-        let all: BTreeSet<Member> = own.chain(foreign).filter(|member| !removed.contains(*member)).cloned().collect();
+        let foreign = has
+            .get(side.other())
+            .iter()
+            .filter(|member| !matches!(member, Member::Ref(Ref::Unknown(_))));
+        let all: BTreeSet<Member> = own
+            .chain(foreign)
+            .filter(|member| !removed.contains(*member))
+            .cloned()
+            .collect();
         if all == *has.get(side) {
             continue;
         }
-        let refs: Vec<Ref> = all.iter().filter_map(|member| match member { Member::Ref(one) => Some(one.clone()), Member::Datum(_) => None }).collect();
-        let data: Vec<Datum> = all.into_iter().filter_map(|member| match member { Member::Datum(one) => Some(one), Member::Ref(_) => None }).collect();
+        let refs: Vec<Ref> = all
+            .iter()
+            .filter_map(|member| match member {
+                Member::Ref(one) => Some(one.clone()),
+                Member::Datum(_) => None,
+            })
+            .collect();
+        let data: Vec<Datum> = all
+            .into_iter()
+            .filter_map(|member| match member {
+                Member::Datum(one) => Some(one),
+                Member::Ref(_) => None,
+            })
+            .collect();
         let datum = match (refs.is_empty(), data.is_empty()) {
             (false, _) => Some(Datum::Refs(refs.into())),
             (true, false) => Some(Datum::List(data.into())),

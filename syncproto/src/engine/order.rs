@@ -19,10 +19,19 @@ fn position(fields: &Fields) -> Option<i64> {
 /// Undoes the device's move where two moves made a cycle.
 pub(crate) fn cycles(deciding: &mut Deciding<'_>) {
     let folders: Vec<usize> = (0..deciding.people.items.len())
-        .filter(|at| deciding.fate(*at) == Fate::Stay && deciding.people.items.get(*at).is_some_and(|item| item.kind() == EntityKind::Container))
+        .filter(|at| {
+            deciding.fate(*at) == Fate::Stay
+                && deciding
+                    .people
+                    .items
+                    .get(*at)
+                    .is_some_and(|item| item.kind() == EntityKind::Container)
+        })
         .collect();
     for _ in 0..=folders.len() {
-        let Some(ring) = folders.iter().find_map(|at| ring(deciding, *at)) else { return };
+        let Some(ring) = folders.iter().find_map(|at| ring(deciding, *at)) else {
+            return;
+        };
         // The one that the device moved; where it moved none, the last in order goes to the root.
         let moved = ring.iter().copied().filter(|at| {
             deciding.people.items.get(*at).is_some_and(|item| {
@@ -62,13 +71,21 @@ fn ring(deciding: &Deciding<'_>, start: usize) -> Option<Vec<usize>> {
 
 fn undo(deciding: &mut Deciding<'_>, at: usize) {
     deciding.note(at, NoteKind::Cycle);
-    let Some(item) = deciding.people.items.get(at) else { return };
-    let Some(computer) = item.now.computer.clone() else { return };
-    let Some(key) = computer.shape.and_then(|shape| shape.owner) else { return };
+    let Some(item) = deciding.people.items.get(at) else {
+        return;
+    };
+    let Some(computer) = item.now.computer.clone() else {
+        return;
+    };
+    let Some(key) = computer.shape.and_then(|shape| shape.owner) else {
+        return;
+    };
     let parent = computer.get(key).cloned();
     // A computer that moved it, too, has its own way.
     let same = |want: &Arc<Fields>| want.get(key) == parent.as_ref();
-    let Some(verdict) = deciding.verdicts.get_mut(at) else { return };
+    let Some(verdict) = deciding.verdicts.get_mut(at) else {
+        return;
+    };
     if verdict.want.computer.as_ref().is_some_and(same) && verdict.want.device.as_ref().is_some_and(same) {
         return deciding.orphan(at);
     }
@@ -101,13 +118,21 @@ pub(crate) fn positions(deciding: &mut Deciding<'_>) {
 fn folder(deciding: &mut Deciding<'_>, entries: &[usize]) {
     let place = |at: usize, side: Side, agreed: bool| -> Option<(i64, super::EngineId)> {
         let item = deciding.people.items.get(at)?;
-        let fields = if agreed { item.row.agreed.get(side) } else { item.now.get(side) }.as_ref()?;
+        let fields = if agreed {
+            item.row.agreed.get(side)
+        } else {
+            item.now.get(side)
+        }
+        .as_ref()?;
         let here = deciding.verdicts.get(at)?.want.get(side).as_ref()?;
         // An entry that was moved here from another folder is new in this one.
         (item.there(side) && owner(fields) == owner(here)).then_some((position(fields)?, item.id))
     };
     let sequence = |side: Side, agreed: bool| -> Vec<usize> {
-        let mut list: Vec<_> = entries.iter().filter_map(|at| Some((place(*at, side, agreed)?, *at))).collect();
+        let mut list: Vec<_> = entries
+            .iter()
+            .filter_map(|at| Some((place(*at, side, agreed)?, *at)))
+            .collect();
         list.sort();
         list.into_iter().map(|(_, at)| at).collect()
     };
@@ -119,12 +144,20 @@ fn folder(deciding: &mut Deciding<'_>, entries: &[usize]) {
         let before: Vec<_> = before.iter().filter(|at| now.contains(at)).collect();
         common != before
     };
-    let lead = if changed(Side::Device) && !changed(Side::Computer) { Side::Device } else { Side::Computer };
+    let lead = if changed(Side::Device) && !changed(Side::Computer) {
+        Side::Device
+    } else {
+        Side::Computer
+    };
     let mut order = now.get(lead).clone();
     let follower = now.get(lead.other());
     for (index, at) in follower.iter().enumerate() {
         if !order.contains(at) {
-            let left = follower.iter().take(index).rev().find_map(|left| order.iter().position(|at| at == left));
+            let left = follower
+                .iter()
+                .take(index)
+                .rev()
+                .find_map(|left| order.iter().position(|at| at == left));
             order.insert(left.map_or(0, |left| left.saturating_add(1)), *at);
         }
     }
@@ -137,12 +170,16 @@ fn folder(deciding: &mut Deciding<'_>, entries: &[usize]) {
         let complete = present.len() == order.len();
         let in_order = present == *now.get(side);
         for (number, at) in order.iter().enumerate() {
-            let Some(verdict) = deciding.verdicts.get_mut(*at) else { continue };
+            let Some(verdict) = deciding.verdicts.get_mut(*at) else {
+                continue;
+            };
             verdict.moved.insert(POSITION.to_owned());
             if complete && in_order {
                 continue;
             }
-            let Some(want) = verdict.want.get_mut(side) else { continue };
+            let Some(want) = verdict.want.get_mut(side) else {
+                continue;
+            };
             let number = i64::try_from(number).unwrap_or(i64::MAX);
             if position(want) != Some(number) {
                 *want = Arc::new(want.with(&Name::from(POSITION), Some(Datum::Integer(number))));

@@ -58,7 +58,14 @@ pub struct Action {
 /// Names no title: records are people's data.
 impl fmt::Debug for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {} {:?}", self.verb.as_str(), self.entity, self.id, self.groups)
+        write!(
+            f,
+            "{} {} {} {:?}",
+            self.verb.as_str(),
+            self.entity,
+            self.id,
+            self.groups
+        )
     }
 }
 
@@ -123,7 +130,10 @@ impl Stop {
     /// Whether an approval of the plan's hash is enough to go on.
     #[must_use]
     pub const fn can_be_approved(&self) -> bool {
-        !matches!(self, Self::Incomplete { .. } | Self::Undecodable { .. } | Self::FirstSync | Self::UnfinishedReplacement)
+        !matches!(
+            self,
+            Self::Incomplete { .. } | Self::Undecodable { .. } | Self::FirstSync | Self::UnfinishedReplacement
+        )
     }
 }
 
@@ -131,14 +141,24 @@ impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::FirstSync => f.write_str("first sync: choose whether to merge or which side is to be replaced"),
-            Self::Deletions { side, deletions, of } => write!(f, "{deletions} of {of} records would be deleted on the {side}"),
+            Self::Deletions { side, deletions, of } => {
+                write!(f, "{deletions} of {of} records would be deleted on the {side}")
+            }
             Self::Emptied { side, had } => write!(f, "the {side} had {had} records and now has none"),
-            Self::Changes { side, changes, of } => write!(f, "{changes} of {of} records would be changed on the {side}"),
+            Self::Changes { side, changes, of } => {
+                write!(f, "{changes} of {of} records would be changed on the {side}")
+            }
             Self::Asks { conflicts } => write!(f, "{conflicts} conflicts wait for an answer"),
             Self::Incomplete { side } => write!(f, "the {side} did not tell everything; nothing can be written"),
-            Self::Undecodable { side, ids } => write!(f, "{} records of the {side} could not be read; nothing can be written", ids.len()),
+            Self::Undecodable { side, ids } => write!(
+                f,
+                "{} records of the {side} could not be read; nothing can be written",
+                ids.len()
+            ),
             Self::NotAccepted { percent } => write!(f, "{percent} percent of what was sent last time was not accepted"),
-            Self::UnfinishedReplacement => f.write_str("a replacement of the device broke off: replace it again, or restore it"),
+            Self::UnfinishedReplacement => {
+                f.write_str("a replacement of the device broke off: replace it again, or restore it")
+            }
         }
     }
 }
@@ -197,9 +217,11 @@ impl Plan {
     pub fn conflicts(&self) -> impl Iterator<Item = (EngineId, &str, Option<Side>)> {
         self.notes.iter().filter_map(|note| match &note.what {
             NoteKind::Conflict { group, taken } => Some((note.id, group.as_str(), *taken)),
-            NoteKind::DeleteEdit { deleted, stays } => {
-                Some((note.id, "*", stays.map(|stays| if stays { deleted.other() } else { *deleted })))
-            }
+            NoteKind::DeleteEdit { deleted, stays } => Some((
+                note.id,
+                "*",
+                stays.map(|stays| if stays { deleted.other() } else { *deleted }),
+            )),
             _ => None,
         })
     }
@@ -255,7 +277,10 @@ impl Action {
             ("native", self.native.clone().unwrap_or_default()),
             ("title", self.title.clone()),
             ("verb", self.verb.as_str().to_owned()),
-            ("content", self.content.iter().map(|byte| format!("{byte:02x}")).collect()),
+            (
+                "content",
+                self.content.iter().map(|byte| format!("{byte:02x}")).collect(),
+            ),
         ]);
         out.push('{');
         for (key, value) in fields {
@@ -299,9 +324,18 @@ impl fmt::Display for Plan {
         for side in Side::BOTH {
             for action in self.actions.get(side) {
                 let entity = action.entity.rsplit('.').next().unwrap_or_default();
-                let groups = if action.verb == Verb::Update { action.groups.join(", ") } else { String::new() };
+                let groups = if action.verb == Verb::Update {
+                    action.groups.join(", ")
+                } else {
+                    String::new()
+                };
                 let title: String = action.title.chars().filter(|c| !c.is_control()).take(40).collect();
-                writeln!(f, "{:<9} {:<7} {entity:<15} {title:<40} {groups}", side.to_string(), action.verb.as_str())?;
+                writeln!(
+                    f,
+                    "{:<9} {:<7} {entity:<15} {title:<40} {groups}",
+                    side.to_string(),
+                    action.verb.as_str()
+                )?;
             }
         }
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
@@ -313,15 +347,24 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let id = &self.id;
         match &self.what {
-            NoteKind::Conflict { group, taken: Some(side) } => write!(f, "{id}: {group} was edited on both sides; the {side}'s is taken"),
-            NoteKind::Conflict { group, taken: None } => write!(f, "{id}: {group} was edited on both sides; each keeps its own"),
+            NoteKind::Conflict {
+                group,
+                taken: Some(side),
+            } => write!(f, "{id}: {group} was edited on both sides; the {side}'s is taken"),
+            NoteKind::Conflict { group, taken: None } => {
+                write!(f, "{id}: {group} was edited on both sides; each keeps its own")
+            }
             NoteKind::DeleteEdit { deleted, stays } => {
                 let what = match stays {
                     Some(true) => "it comes back",
                     Some(false) => "it goes",
                     None => "both sides stay as they are",
                 };
-                write!(f, "{id}: deleted on the {deleted} and edited on the {}; {what}", deleted.other())
+                write!(
+                    f,
+                    "{id}: deleted on the {deleted} and edited on the {}; {what}",
+                    deleted.other()
+                )
             }
             NoteKind::Revived => write!(f, "{id}: deleted with something in it that is needed; it comes back"),
             NoteKind::Cycle => write!(f, "{id}: moved into itself by two moves; the device's move is undone"),

@@ -224,7 +224,10 @@ impl Policy {
     /// How many pulled states are kept for undo. 10.
     #[must_use]
     pub fn snapshots(self, keep: usize) -> Self {
-        Self { snapshots: Some(keep), ..self }
+        Self {
+            snapshots: Some(keep),
+            ..self
+        }
     }
 
     /// How many pulled states are kept for undo.
@@ -248,7 +251,8 @@ impl Policy {
     pub fn check(&self, class: &DataClass) -> Result<(), PolicyError> {
         let class = class.clone();
         match (self.on_conflict, &class) {
-            (OnConflict::Newest, DataClass::Notes) | (OnConflict::KeepBoth, DataClass::Notes | DataClass::Bookmarks) => Ok(()),
+            (OnConflict::Newest, DataClass::Notes)
+            | (OnConflict::KeepBoth, DataClass::Notes | DataClass::Bookmarks) => Ok(()),
             (OnConflict::Newest, _) => Err(PolicyError::NoTimes { class }),
             (OnConflict::KeepBoth, _) => Err(PolicyError::Parts { class }),
             _ => Ok(()),

@@ -11,7 +11,10 @@ use crate::schema::EntityKind;
 
 fn title(item: &Item) -> Option<String> {
     let sides = [Side::Computer, Side::Device];
-    let fields = sides.iter().find_map(|side| item.now.get(*side).as_deref()).or_else(|| item.any())?;
+    let fields = sides
+        .iter()
+        .find_map(|side| item.now.get(*side).as_deref())
+        .or_else(|| item.any())?;
     let key = fields.shape?.title.first()?;
     fields.get(key).and_then(Datum::text).map(fold)
 }
@@ -33,7 +36,11 @@ pub(crate) fn outside(people: &People, selection: &Selection) -> Vec<usize> {
     // Members of a group are in it, though they do not say so themselves.
     let mut members = BTreeSet::new();
     for at in &named {
-        let sides = people.items.get(*at).into_iter().flat_map(|item| [item.now.device.as_deref(), item.now.computer.as_deref()]);
+        let sides = people
+            .items
+            .get(*at)
+            .into_iter()
+            .flat_map(|item| [item.now.device.as_deref(), item.now.computer.as_deref()]);
         for (_, datum) in sides.flatten().flat_map(Fields::iter) {
             members.extend(datum.refs().iter().filter_map(|one| match one {
                 Ref::Known(id) => people.at.get(id).copied(),
@@ -54,6 +61,13 @@ pub(crate) fn outside(people: &People, selection: &Selection) -> Vec<usize> {
         }
         false
     };
-    let child = |at: &usize| people.items.get(*at).is_some_and(|item| item.kind() == EntityKind::Child);
-    (0..people.items.len()).filter(|at| !child(at) && inside(*at) != only).collect()
+    let child = |at: &usize| {
+        people
+            .items
+            .get(*at)
+            .is_some_and(|item| item.kind() == EntityKind::Child)
+    };
+    (0..people.items.len())
+        .filter(|at| !child(at) && inside(*at) != only)
+        .collect()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::canon;
 use super::id::{Side, Sides};
-use super::identity::{Item, People};
+use super::identity::{Is, Item, People};
 use super::mask::Mask;
 use super::state::{Held, Kind, MAX_REJECTS, Pending, Why};
 use super::value::{Fields, groups};
@@ -36,15 +36,36 @@ pub(crate) struct Ground {
     pub(crate) directly_after: bool,
 }
 
-pub(crate) fn run(people: &mut People, masks: &Sides<&Mask>, grounds: &Sides<Ground>) -> Settled {
+/// `confirms`: the sides whose outcomes prove something. A push is pending there only when a session broke off before its
+/// writes became visible, so a record that was to be made and is not there was never made.
+pub(crate) fn run(
+    people: &mut People,
+    masks: &Sides<&Mask>,
+    grounds: &Sides<Ground>,
+    confirms: &Sides<bool>,
+) -> Settled {
     let mut settled = Settled::default();
     for (at, item) in people.items.iter_mut().enumerate() {
+        for side in Side::BOTH {
+            let create = item
+                .row
+                .pending(side)
+                .is_some_and(|pending| pending.kind == Kind::Create);
+            if create && *confirms.get(side) && !item.there(side) {
+                *item.is.get_mut(side) = Is::Absent;
+                *item.row.native.get_mut(side) = None;
+                *item.row.more().pending.get_mut(side) = None;
+                item.row.agreed = Sides::default();
+            }
+        }
         for side in Side::BOTH {
             // A verification pull says nothing against a row that was just settled as agreed: nothing is pending there.
             if !*item.covered.get(side) || item.row.pending(side).is_none() {
                 continue;
             }
-            let Some(pending) = item.row.more().pending.get_mut(side).take() else { continue };
+            let Some(pending) = item.row.more().pending.get_mut(side).take() else {
+                continue;
+            };
             let mut one = One {
                 at,
                 side,
@@ -85,7 +106,10 @@ impl One<'_> {
             // It stays there, and is not brought back to the other side until it changes.
             if let Some(now) = &item.now.get(self.side).clone() {
                 let content = canon::record_hash(now).0;
-                *item.row.more().held.get_mut(self.side.other()) = Some(Held { why: Why::Deferred, content });
+                *item.row.more().held.get_mut(self.side.other()) = Some(Held {
+                    why: Why::Deferred,
+                    content,
+                });
             }
             self.settled.given_up.push(GivenUp {
                 at: self.at,
@@ -103,7 +127,9 @@ impl One<'_> {
         if !item.there(self.side) {
             return; // gone since: an ordinary deletion
         }
-        let Some(now) = item.now.get(self.side).clone() else { return };
+        let Some(now) = item.now.get(self.side).clone() else {
+            return;
+        };
         let pushed = pending.pushes.iter().map(|push| push.wanted.as_deref());
         let records = [Some(&*now), pending.before.as_deref()].into_iter().chain(pushed);
         for group in groups(records) {
@@ -155,8 +181,18 @@ impl One<'_> {
 
     fn agree(&self, item: &mut Item, group: &str, here: Option<&Arc<Fields>>, there: Option<&Arc<Fields>>) {
         let Some(model) = here.or(there).cloned() else { return };
-        put(item.row.agreed.get_mut(self.side), &model, group, here.map(|now| &**now));
-        put(item.row.agreed.get_mut(self.side.other()), &model, group, there.map(|now| &**now));
+        put(
+            item.row.agreed.get_mut(self.side),
+            &model,
+            group,
+            here.map(|now| &**now),
+        );
+        put(
+            item.row.agreed.get_mut(self.side.other()),
+            &model,
+            group,
+            there.map(|now| &**now),
+        );
     }
 }
 
@@ -164,7 +200,14 @@ impl One<'_> {
 pub(crate) fn put(agreed: &mut Option<Arc<Fields>>, model: &Fields, group: &str, from: Option<&Fields>) {
     let old = agreed.as_deref();
     let unchanged = canon::same(old, from, &|key| model.group_of(key) == group) && old.is_some();
-    let literally = |fields: Option<&Fields>| fields.map(|fields| fields.group(group).map(|(k, v)| (k.clone(), v.clone())).collect::<Vec<_>>());
+    let literally = |fields: Option<&Fields>| {
+        fields.map(|fields| {
+            fields
+                .group(group)
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect::<Vec<_>>()
+        })
+    };
     if unchanged && literally(old).unwrap_or_default() == literally(from).unwrap_or_default() {
         return;
     }

@@ -87,8 +87,6 @@ pub(crate) struct Held {
 pub(crate) enum Why {
     /// It was not accepted twice in a row.
     Quarantined,
-    /// It was not accepted once.
-    NotAccepted,
     /// Deleted there, edited here: kept apart.
     Deferred,
     /// Out of the selection.
@@ -240,7 +238,9 @@ impl PairState {
 
     /// Conflicts that were put aside and still stand: the record, the group of keys, and the number of the session.
     pub fn conflicts(&self) -> impl Iterator<Item = (&EngineId, &str, u32)> {
-        self.conflicts.iter().map(|((id, group), kept)| (id, group.as_str(), kept.session))
+        self.conflicts
+            .iter()
+            .map(|((id, group), kept)| (id, group.as_str(), kept.session))
     }
 
     /// Pushes whose effect was not seen yet.

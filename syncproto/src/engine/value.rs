@@ -163,7 +163,11 @@ fn since_1970(time: SystemTime) -> Option<(i64, u32)> {
 fn time(seconds: i64, nanos: u32) -> SystemTime {
     let epoch = SystemTime::UNIX_EPOCH;
     let whole = Duration::from_secs(seconds.unsigned_abs());
-    let whole = if seconds < 0 { epoch.checked_sub(whole) } else { epoch.checked_add(whole) };
+    let whole = if seconds < 0 {
+        epoch.checked_sub(whole)
+    } else {
+        epoch.checked_add(whole)
+    };
     let whole = whole.unwrap_or(epoch);
     whole.checked_add(Duration::from_nanos(nanos.into())).unwrap_or(whole)
 }
@@ -186,7 +190,10 @@ impl PartialEq for Fields {
 impl fmt::Debug for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys: Vec<&str> = self.list.iter().map(|(key, _)| &**key).collect();
-        f.debug_struct("Fields").field("entity", &self.entity).field("keys", &keys).finish()
+        f.debug_struct("Fields")
+            .field("entity", &self.entity)
+            .field("keys", &keys)
+            .finish()
     }
 }
 
@@ -218,8 +225,10 @@ impl Fields {
                 .is_some_and(|key| matches!(key.value, ValueKind::Ids));
             let datum = match value {
                 Value::Array(ids) if relation => {
-                    let refs: Option<Vec<Ref>> =
-                        ids.iter().map(|id| Some(Ref::Unknown(id.as_string()?.into()))).collect();
+                    let refs: Option<Vec<Ref>> = ids
+                        .iter()
+                        .map(|id| Some(Ref::Unknown(id.as_string()?.into())))
+                        .collect();
                     Datum::Refs(refs?.into())
                 }
                 Value::String(id) if relation => Datum::Refs(Box::from([Ref::Unknown(id.as_str().into())])),
@@ -286,7 +295,9 @@ impl Fields {
 
     /// With those keys of a group that `takes` wants as they are in `from`, absent ones included.
     pub(crate) fn with_group(&self, group: &str, from: Option<&Self>, takes: impl Fn(&str) -> bool) -> Self {
-        let mine = self.iter().filter(|(key, _)| self.group_of(key) != group || !takes(key));
+        let mine = self
+            .iter()
+            .filter(|(key, _)| self.group_of(key) != group || !takes(key));
         let theirs = from.into_iter().flat_map(Self::iter);
         let theirs = theirs.filter(|(key, _)| self.group_of(key) == group && takes(key));
         let list = mine.chain(theirs).map(|(key, datum)| (Arc::clone(key), datum.clone()));
