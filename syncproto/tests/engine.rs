@@ -1,5 +1,5 @@
 //! The merge engine, rule by rule. Spec: mobilesync, sections 15.3 to 15.5.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use cabled_syncproto::engine::{
     Capabilities, Direction, Execution, Extent, FirstSync, Inputs, OnConflict, OnDeleteEdit, Outcome, PairState,
