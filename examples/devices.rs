@@ -58,12 +58,14 @@ async fn devices(args: Args) -> Result<(), Failure> {
     if let Some(bus) = &bus {
         sources = sources.usb(bus.clone());
     }
+    let mut network = None;
     if args.network {
         let mut options = NetworkOptions::default();
         if let Some(folder) = &args.records {
             options = options.with_records(PairRecordStore::new(folder));
         }
-        sources = sources.network(NetworkSource::start(options));
+        let source = network.insert(NetworkSource::start(options));
+        sources = sources.network(source.clone());
     }
     let elsewhere = args.usb || args.network || args.r#virtual.is_some();
     if args.socket.is_some() || !elsewhere {
@@ -84,6 +86,9 @@ async fn devices(args: Args) -> Result<(), Failure> {
         eprintln!("Not everything has answered yet; this is what is known.");
     }
     show(&devices)?;
+    if let Some(strangers @ 1..) = network.map(|network| network.strangers()) {
+        println!("{strangers} on the network that this computer has no pair record of");
+    }
     if args.watch {
         let watching = watch(&devices, args.r#virtual.is_some().then_some(&front));
         match args.seconds {

@@ -7,10 +7,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use cabled::virtualdevice::contents;
 use cabled::virtualdevice::front::Front;
+use cabled::virtualdevice::usb::{UsbFaults, UsbOptions, UsbPhone};
+use cabled::virtualdevice::usbip::UsbipServer;
 use cabled::virtualdevice::{Pairing, Phone};
 use cabled::wire::io::Connect;
+use cabled_examples::person;
 use cabled_examples::phones::{self, PhoneArgs};
 use cabled_examples::table::bytes;
 use cabled_examples::{Failure, run};
@@ -26,6 +28,9 @@ struct Args {
     /// Also listen on a UNIX socket.
     #[arg(long)]
     unix: Option<PathBuf>,
+    /// Also offer the phones as USB devices to other kernels, which expect port 3240. There is no password.
+    #[arg(long, value_name = "ADDR")]
+    usbip: Option<SocketAddr>,
     /// The phones' iOS versions; one phone for each.
     #[arg(long = "profile", value_name = "PROFILE", default_value = "17.7")]
     profiles: Vec<String>,
@@ -49,6 +54,8 @@ fn main() -> ExitCode {
 async fn serve(args: Args) -> Result<(), Failure> {
     let temporary = tempfile::tempdir()?;
     let front = Front::new(args.records.clone().unwrap_or_else(|| temporary.path().to_owned()));
+    let usbip = UsbipServer::new();
+    let (mut cables, mut bus_ids) = (Vec::new(), Vec::new());
     let mut served = Vec::new();
     for (name, seed) in args.profiles.iter().zip(args.phone.seed..) {
         let recipe = args.phone.recipe().seed(seed);
@@ -57,6 +64,12 @@ async fn serve(args: Args) -> Result<(), Failure> {
             phone.set_pairing(Pairing::AskUser);
         }
         let device: Arc<dyn Connect> = Arc::new(phone.clone());
+        if args.usbip.is_some() {
+            let options = UsbOptions::of_profile(phone.profile());
+            let device = UsbPhone::new(Arc::clone(&device), options)?;
+            cables.push(device.faults());
+            bus_ids.push(usbip.export(device));
+        }
         front.add(device).await?;
         let used = phone.fs().total_bytes() - phone.fs().free_bytes();
         println!(
@@ -74,8 +87,23 @@ async fn serve(args: Args) -> Result<(), Failure> {
     println!("listening at {address}; point a client there:");
     println!("  USBMUXD_SOCKET_ADDRESS={address} idevice_id -l");
     println!("  cargo run --release --example backup -- --socket {address}");
-    println!("lines to type: day, trust, deny, lock, unlock, passcode, cancel, restart, quit");
-    act(&served).await?;
+    let usb = match args.usbip {
+        Some(address) => Some(usbip.serve_tcp(address).await?),
+        None => None,
+    };
+    if let Some(serving) = &usb {
+        let address = serving.addr();
+        println!("offered over USB/IP at {address}; on a Linux machine, as root:");
+        for bus_id in bus_ids {
+            println!(
+                "  modprobe vhci-hcd && usbip --tcp-port {} attach -r {} -b {bus_id}",
+                address.port(),
+                address.ip()
+            );
+        }
+    }
+    println!("lines to type: {}, unplug, quit", person::LINES);
+    act(&served, &cables).await?;
     handle.shutdown().await;
     if let Some(unix) = unix {
         unix.shutdown().await;
@@ -84,7 +112,7 @@ async fn serve(args: Args) -> Result<(), Failure> {
 }
 
 /// Does what the lines say until `quit` or Ctrl-C; an end of input only ends the lines.
-async fn act(phones: &[Phone]) -> Result<(), Failure> {
+async fn act(phones: &[Phone], cables: &[UsbFaults]) -> Result<(), Failure> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let mut day = 0;
     let mut open = true;
@@ -97,28 +125,17 @@ async fn act(phones: &[Phone]) -> Result<(), Failure> {
             open = false;
             continue;
         };
+        let line = line.trim();
+        if line == "quit" {
+            return Ok(());
+        }
+        // Those of USB/IP: the kernel notices, and may attach the phone again.
+        if line == "unplug" {
+            cables.iter().for_each(UsbFaults::unplug);
+            continue;
+        }
         for phone in phones {
-            match line.trim() {
-                "quit" => return Ok(()),
-                "day" => {
-                    let changes = contents::mutate(phone.fs(), phone.seed() + day)?;
-                    println!(
-                        "{}: {} new, {} changed, {} removed",
-                        phone.udid(),
-                        changes.added.len(),
-                        changes.edited.len(),
-                        changes.removed.len()
-                    );
-                }
-                "trust" => println!("{}: {}", phone.udid(), phone.answer_trust(true)),
-                "deny" => println!("{}: {}", phone.udid(), phone.answer_trust(false)),
-                "lock" => phone.lock(),
-                "unlock" => phone.unlock(),
-                "passcode" => println!("{}: {}", phone.udid(), phone.enter_passcode()),
-                "cancel" => phone.press_cancel(),
-                "restart" => phone.reboot(),
-                other => println!("unknown: {other}"),
-            }
+            println!("{}", person::act(phone, line, day)?);
         }
         day += 1;
     }

@@ -6,6 +6,7 @@ pub mod memory;
 pub mod open;
 pub mod pairing;
 pub mod password;
+pub mod person;
 pub mod phones;
 pub mod progress;
 pub mod reach;

@@ -8,7 +8,7 @@ use cabled::usbmux::devices::Devices;
 use cabled::usbmux::store::{PairRecordId, PairRecordStore};
 use cabled::usbmux::usb::{UsbBus, UsbOptions};
 use cabled::usbmux::{AttachedDevice, Daemon, DaemonAddr};
-use cabled::wire::ids::{SystemBuid, Udid};
+use cabled::wire::ids::{DeviceId, SystemBuid, Udid};
 use cabled::wire::io::Connect;
 use cabled::wire::secret::SecretBytes;
 
@@ -47,9 +47,10 @@ pub struct Reached {
 
 /// Who keeps the pair records.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a program has one of them")]
 pub enum Records {
-    /// A daemon, which has the device attached.
-    Daemon(Daemon, AttachedDevice),
+    /// A daemon, which has the device attached under this id.
+    Daemon(Daemon, DeviceId),
     /// A folder.
     Store(PairRecordStore),
 }
@@ -128,7 +129,7 @@ impl Reached {
         Self {
             udid: attached.udid.clone(),
             device: Arc::new(daemon.device(&attached)),
-            records: Records::Daemon(daemon.clone(), attached),
+            records: Records::Daemon(daemon.clone(), attached.id),
         }
     }
 }
@@ -153,11 +154,7 @@ impl Records {
     /// Stores a record.
     pub async fn save(&self, udid: &Udid, record: &SecretBytes) -> Result<(), Failure> {
         match self {
-            Self::Daemon(daemon, attached) => {
-                daemon
-                    .save_pair_record(udid, Some(attached.id), record.expose())
-                    .await?
-            }
+            Self::Daemon(daemon, id) => daemon.save_pair_record(udid, Some(*id), record.expose()).await?,
             Self::Store(store) => store.save(&PairRecordId::from(udid), record).await?,
         }
         Ok(())

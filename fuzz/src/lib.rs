@@ -32,6 +32,7 @@ pub mod people;
 pub mod records;
 pub mod script;
 pub mod select;
+pub mod usbip;
 pub mod usbmux;
 pub mod wire;
 
@@ -61,6 +62,7 @@ targets! {
     mux::mux_host,
     mux::mux_device,
     mux::mux_pair,
+    usbip::usbip_server,
     lockdown::lockdown_messages,
     lockdown::companion_messages,
     lockdown::pair_record,

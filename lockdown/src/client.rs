@@ -120,6 +120,27 @@ impl Lockdown {
         self.channel.call(RequestBody::ValidatePair(request)).await.map(drop)
     }
 
+    /// Starts one of the services that need no session, and connects to it; see
+    /// [`INSECURE_SERVICE`](crate::services::notification_proxy::INSECURE_SERVICE).
+    ///
+    /// # Errors
+    /// [`Error::Refused`], also with `SessionInactive` for every other service; [`Error::NotEncrypted`] if the device wants
+    /// TLS, for which only a session has the keys; [`Error::Connect`], [`Error::Link`].
+    pub async fn start_service(&mut self, name: &str) -> Result<BoxStream, Error> {
+        let request = RequestBody::StartService {
+            service: Some(name.to_owned()),
+            escrow_bag: None,
+        };
+        match self.channel.call(request).await? {
+            ReplyBody::ServiceStarted {
+                enable_service_ssl: Some(true),
+                ..
+            } => Err(Error::NotEncrypted),
+            ReplyBody::ServiceStarted { port, .. } => Ok(self.device.connect(port).await?),
+            _ => Err(wrong_reply("StartService")),
+        }
+    }
+
     /// Opens a session: `StartSession`, then TLS pinned to the pair record. Dropping the future closes the connection.
     ///
     /// # Errors

@@ -32,6 +32,12 @@ impl RecordId {
         Ok(Self(id))
     }
 
+    /// An identifier for where a made one turns out too long.
+    #[cfg(feature = "interchange")]
+    pub(crate) fn placeholder() -> Self {
+        Self("unnamed".to_owned())
+    }
+
     /// The text on the wire.
     #[must_use]
     pub fn as_str(&self) -> &str {

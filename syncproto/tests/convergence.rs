@@ -820,3 +820,13 @@ fn any_schedule_of_edits_failures_and_cuts_converges() {
         "{failed} of {count} schedules failed: {failures:#?}"
     );
 }
+
+#[test]
+fn a_deletion_on_the_computer_that_broke_off_three_times_is_no_refusal() {
+    World::new(14012).run();
+}
+
+#[test]
+fn what_the_computer_was_to_get_when_the_session_broke_off_is_no_conflict() {
+    World::new(846).run();
+}

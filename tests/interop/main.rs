@@ -5,6 +5,8 @@ mod backups;
 mod libimobiledevice;
 mod pymobiledevice3;
 mod readers;
+#[cfg(unix)]
+mod usbmuxd;
 
 use cabled_tests::{Outcome, program};
 use libtest_mimic::{Arguments, Trial};
@@ -15,6 +17,8 @@ fn main() {
     trials.extend(pymobiledevice3::trials());
     trials.extend(backups::trials());
     trials.extend(readers::trials());
+    #[cfg(unix)]
+    trials.extend(usbmuxd::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }
 

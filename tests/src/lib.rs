@@ -16,6 +16,8 @@ pub fn text(error: impl std::fmt::Display) -> String {
 mod guide {
     #[doc = include_str!("../../docs/guide/pair.md")]
     mod pair {}
+    #[doc = include_str!("../../docs/guide/usb.md")]
+    mod usb {}
     #[doc = include_str!("../../docs/guide/backup.md")]
     mod backup {}
     #[doc = include_str!("../../docs/guide/restore.md")]
@@ -32,6 +34,23 @@ mod guide {
     mod change_a_backup {}
     #[doc = include_str!("../../docs/guide/files.md")]
     mod files {}
+    #[doc = include_str!("../../docs/guide/usbmuxd.md")]
+    mod usbmuxd {}
     #[doc = include_str!("../../docs/guide/virtual-phone.md")]
     mod virtual_phone {}
+}
+
+/// The program of `usbmux/README.md`, which needs the virtual phone: that crate cannot depend on it.
+#[cfg(doctest)]
+#[doc = include_str!("../../usbmux/README.md")]
+mod usbmux_readme {}
+
+#[cfg(test)]
+mod tests {
+    use cabled::usbmux::usb::UDEV_RULE;
+
+    #[test]
+    fn the_guide_shows_the_udev_rule_as_it_is() {
+        assert!(include_str!("../../docs/guide/usb.md").contains(UDEV_RULE.trim_end()));
+    }
 }

@@ -140,6 +140,9 @@ impl DevicesBuilder {
     /// Adds the devices of a daemon, whether it runs already, will be started, or comes and goes; see [`DaemonSource`].
     ///
     /// Starts a task in the current tokio runtime, which ends with the view.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub fn daemon(self, daemon: crate::Daemon) -> Self {
         self.daemon_source(DaemonSource::start(daemon))
     }
@@ -177,6 +180,9 @@ impl DevicesBuilder {
     /// Starts to follow the sources; what they list is there at once, and [`Devices::settled`] waits for the rest.
     ///
     /// Starts one task a source in the current tokio runtime; they end with the view.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     #[must_use]
     pub fn start(self) -> Devices {
         let Self { sources, limit } = self;
@@ -225,7 +231,7 @@ impl Devices {
 
     /// Waits until every source has looked once; [`Devices::list`] then has what was there.
     ///
-    /// Without a deadline of its own, but each source has one: 10 s for a daemon, 2 s for the network, half a minute for
+    /// Without a deadline of its own, but each source has one: 20 s for a daemon, 2 s for the network, half a minute for
     /// USB if a device there does not answer. All of them are settled within milliseconds as a rule, the network apart.
     /// Dropping the future is safe.
     pub async fn settled(&self) {

@@ -41,6 +41,9 @@
 //! # }
 //! ```
 //! # How it fits together
+//! [`devices::Devices`] is where to begin: one view of the devices of all sources, by cable, through a daemon, on the
+//! network, each of which is a [`DeviceSource`].
+//!
 //! [`Daemon`] is the client: it lists devices, listens, keeps pair records, and its [`DaemonDevice`] is what `lockdown`
 //! and everything above opens streams on. [`server::Server`] is the other end, for other people's programs, with its
 //! devices from a [`DeviceSource`] and its pair records in a [`store::PairRecordStore`]. Both speak [`msg`].
@@ -80,8 +83,3 @@ pub use device::{AttachedDevice, ConnectionKind, Network, Usb};
 pub use error::DaemonError;
 pub use netaddr::{NetworkAddress, SockaddrLayout};
 pub use source::{DeviceSource, SourceEvent, Trouble, UnattachedDevice};
-
-/// The program in the README, compiled and run.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-mod readme {}

@@ -166,6 +166,9 @@ impl Drop for Follower {
 impl NetworkSource {
     /// Starts to look for devices: a task in the current tokio runtime and a thread for mDNS, which end with the last
     /// clone. What keeps it from working is a [`Trouble::NoSource`], and tried again.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     #[must_use]
     pub fn start(options: NetworkOptions) -> Self {
         let shared = Arc::new(Shared {

@@ -50,7 +50,7 @@
 //!
 //! # Errors and what to do
 //! What keeps a device from being attached is a [`Trouble`](crate::Trouble), told once as an event and listed while it
-//! lasts. The device is tried again every ten seconds, so that it comes up by itself once the cause is gone.
+//! lasts. The device is tried again every five seconds, so that it comes up by itself once the cause is gone.
 //!
 //! | trouble | what to do |
 //! | --- | --- |

@@ -1,6 +1,12 @@
 //! The rules of USB transfers, over endpoints that a test plays.
 #![cfg(feature = "usb")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test code"
+)]
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -29,7 +35,6 @@ struct Endpoint {
     done: VecDeque<Transfer>,
     /// Most that waited at one time.
     most: usize,
-    submitted: usize,
     cancelled: usize,
     cleared: usize,
     halted: bool,
@@ -120,7 +125,6 @@ impl Bulk for Played {
     fn submit(&mut self, buffer: Vec<u8>) {
         let mut endpoint = self.0.lock().unwrap();
         assert!(!endpoint.halted, "a transfer for an endpoint that is halted");
-        endpoint.submitted += 1;
         endpoint.waiting.push_back(buffer);
         let pending = endpoint.waiting.len() + endpoint.done.len();
         endpoint.most = endpoint.most.max(pending);

@@ -28,7 +28,8 @@
 //! and a size. It has storage ([`fs`]) with [`contents`] made from the seed, lockdown with an RSA key, and the services
 //! of [`service`], among them AFC and the device side of [`backup`]. It is a [`Connect`](cabled_wire::io::Connect), so a
 //! client in the same process uses it as it is; [`mux`] puts it on a byte link as on a cable, and [`front`] is a daemon
-//! that serves it to the clients of other processes.
+//! that serves it to the clients of other processes. [`usb`] makes a USB device of it, and [`usbip`] plugs that into a
+//! kernel, so that drivers and other people's daemons find it on the bus.
 //!
 //! Whoever tests plays three parts. The *host* is the client under test. The *person* is the methods of [`Phone`]:
 //! [`answer_trust`](Phone::answer_trust), [`lock`](Phone::lock), [`enter_passcode`](Phone::enter_passcode),

@@ -1,5 +1,5 @@
 //! The cable is pulled while calls of every kind wait.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::error::Error;
 use std::fmt;

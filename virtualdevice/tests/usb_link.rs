@@ -1,5 +1,5 @@
 //! The host's rules for USB transfers on the virtual phone's endpoints: what `UsbBus` does behind nusb, with no kernel.
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "test code")]
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,7 +14,9 @@ use cabled_usbmux::mux::{DeviceGone, MuxDriver, MuxHandle, MuxOptions};
 use cabled_usbmux::usb::link::{Bulk, Transfer, TransferEnd, Transfers, UsbLink};
 use cabled_virtualdevice::Direction;
 use cabled_virtualdevice::mux::DeviceMuxOptions;
-use cabled_virtualdevice::usb::{BulkIn, BulkOutcome, Setup, Speed, UsbFault, UsbFaults, UsbOptions, UsbPhone};
+use cabled_virtualdevice::usb::{
+    BulkIn, BulkOutcome, ControlOutcome, Setup, Speed, UsbFault, UsbFaults, UsbOptions, UsbPhone,
+};
 use cabled_wire::ids::Udid;
 use cabled_wire::io::{BoxFuture, BoxStream, Connect, ConnectError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -130,7 +132,7 @@ impl Bulk for Endpoint {
         let mut phone = self.phone.lock().unwrap();
         let cleared = phone.poll_control(cx, Setup::clear_halt(self.address), &[]);
         cleared.map(|outcome| {
-            println!("cleared {:#04x}: {outcome:?}", self.address);
+            assert_eq!(outcome, ControlOutcome::Done);
             Ok(())
         })
     }

@@ -197,11 +197,38 @@ fn made(target: &str) -> Vec<Vec<u8>> {
         "mux_host" | "mux_device" | "mux_pair" => (1..=12_u64)
             .map(|n| script(n, 60 * usize::try_from(n).unwrap()))
             .collect(),
+        "usbip_server" => usbip(),
         "padding_reader" => (1..=12_u64)
             .map(|n| script(n, 7 + 31 * usize::try_from(n).unwrap()))
             .collect(),
         _ => Vec::new(),
     }
+}
+
+/// Scripts whose first decisions get a kernel as far as the multiplexer, and streams that are real requests.
+fn usbip() -> Vec<Vec<u8>> {
+    let configured = [
+        0, 0x40, 0, 200, 200, 200, 200, 0, 0, 2, 0, 5, 0, 255, 2, 1, 2, 2, 0, 0, 0, 0, 0,
+    ];
+    let mut found: Vec<Vec<u8>> = (1..=10_u64)
+        .map(|n| [&configured[..], &script(n, 40 * usize::try_from(n).unwrap())].concat())
+        .collect();
+    let submit = |fields: [u32; 10], setup: [u8; 8]| -> Vec<u8> {
+        let mut bytes: Vec<u8> = fields.iter().flat_map(|field| field.to_be_bytes()).collect();
+        bytes.extend(setup);
+        bytes
+    };
+    let mut raw = vec![0x80, 0x40, 0, 7, 200, 48, 1];
+    raw.extend(submit([1, 1, 1, 1, 0, 0, 18, 0, 0, 0], [0x80, 6, 0, 1, 0, 0, 18, 0]));
+    raw.extend(submit([1, 2, 1, 0, 0, 0, 0, 0, 0, 0], [0, 9, 4, 0, 0, 0, 0, 0]));
+    raw.extend(submit([1, 3, 1, 1, 5, 0, 512, 0, 0, 0], [0; 8]));
+    raw.extend(submit([1, 4, 1, 0, 4, 0, 20, 0, 0, 0], [0; 8]));
+    raw.extend([0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
+    raw.extend(submit([2, 5, 1, 0, 0, 3, 0, 0, 0, 0], [0; 8]));
+    found.push(raw.clone());
+    raw[7 + 3] = 9;
+    found.push(raw);
+    found
 }
 
 /// Bytes that look like nothing.

@@ -71,6 +71,7 @@ pub(crate) fn run(
                 side,
                 mask: masks.get(side),
                 ground: *grounds.get(side),
+                confirms: *confirms.get(side),
                 settled: &mut settled,
             };
             match pending.kind {
@@ -88,6 +89,8 @@ struct One<'a> {
     side: Side,
     mask: &'a Mask,
     ground: Ground,
+    /// The side refuses nothing without saying so: what is not there was broken off, and is tried again without limit.
+    confirms: bool,
     settled: &'a mut Settled,
 }
 
@@ -101,7 +104,11 @@ impl One<'_> {
         if !self.ground.own {
             return;
         }
-        let rejects = item.row.rejects(self.side, "*");
+        let rejects = if self.confirms {
+            0
+        } else {
+            item.row.rejects(self.side, "*")
+        };
         if rejects >= MAX_REJECTS {
             // It stays there, and is not brought back to the other side until it changes.
             if let Some(now) = &item.now.get(self.side).clone() {
@@ -146,7 +153,11 @@ impl One<'_> {
             item.row.set_rejects(self.side, group, 0);
             return;
         }
-        let rejects = item.row.rejects(self.side, group);
+        let rejects = if self.confirms {
+            0
+        } else {
+            item.row.rejects(self.side, group)
+        };
         let older = pushes.find(|push| equal(push.wanted.as_deref()));
         let skipped = equal(pending.before.as_deref());
         let report = GivenUp {

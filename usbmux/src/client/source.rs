@@ -108,12 +108,18 @@ impl Drop for Follower {
 
 impl DaemonSource {
     /// Follows a daemon. Starts a task in the current tokio runtime, which ends with the last clone.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     #[must_use]
     pub fn start(daemon: Daemon) -> Self {
         Self::with_options(daemon, DaemonSourceOptions::default())
     }
 
     /// As [`DaemonSource::start`], with other limits.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     #[must_use]
     pub fn with_options(daemon: Daemon, options: DaemonSourceOptions) -> Self {
         let origin = format!("the daemon at {}", daemon.address());

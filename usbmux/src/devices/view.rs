@@ -35,14 +35,17 @@ struct Source {
     troubles: Vec<Trouble>,
 }
 
+/// Attachments, each by its source and the source's id.
+type Keys = BTreeSet<(usize, DeviceId)>;
+
 /// What lasts as long as there is always some way to a device.
 #[derive(Debug)]
 struct Stay {
     number: u64,
     /// The attachments of the last picture.
-    keys: BTreeSet<(usize, DeviceId)>,
+    keys: Keys,
     /// For each kind of way the id that clients of the union know, and the attachments behind it.
-    ways: BTreeMap<Way, (Option<DeviceId>, BTreeSet<(usize, DeviceId)>)>,
+    ways: BTreeMap<Way, (Option<DeviceId>, Keys)>,
 }
 
 /// Ids of the union: never used again, network devices in a range of their own.

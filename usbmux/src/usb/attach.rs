@@ -77,9 +77,11 @@ impl Attachment {
             return std::future::pending().await;
         }
         let mut breaks: u32 = 0;
+        let mut troubled = false;
         loop {
-            match self.bring_up().await {
+            match self.bring_up(troubled).await {
                 Ok(up) => {
+                    troubled = false;
                     let since = Instant::now();
                     let device = AttachedDevice {
                         connection: access::properties(&self.info),
@@ -113,14 +115,22 @@ impl Attachment {
                 Err(Some(trouble)) => {
                     let lasting = matches!(trouble, Trouble::NoMultiplexer { .. } | Trouble::NoDriver { .. });
                     self.shared.trouble(self.key, trouble);
+                    troubled = true;
                     let retry = self.shared.options.trouble_retry;
                     if lasting || retry.is_zero() {
                         return std::future::pending().await;
                     }
                     sleep(retry).await;
                 }
-                // It is gone, and the bus will say so.
+                // It is gone, and the bus will say so; if it does not, it is not gone.
+                Err(None) if troubled => {
+                    let reason = platform::absent(&self.info);
+                    let device = access::words(&self.info);
+                    self.shared.trouble(self.key, Trouble::Failed { device, reason });
+                    sleep(self.shared.options.trouble_retry.max(BREAK_PAUSE)).await;
+                }
                 Err(None) => {
+                    troubled = true;
                     self.shared.resolve(self.key);
                     sleep(self.shared.options.open_retry.max(BREAK_PAUSE)).await;
                 }
@@ -129,10 +139,13 @@ impl Attachment {
     }
 
     /// Everything up to the device's answer to VERSION, as the core says.
-    async fn bring_up(&self) -> Result<Up, Option<Trouble>> {
+    async fn bring_up(&self, troubled: bool) -> Result<Up, Option<Trouble>> {
         let place = access::place(&self.info);
         let may_switch = !self.shared.has_switched(&place);
         let mut opening = Opening::new(now(), &self.shared.options, may_switch);
+        if troubled {
+            opening = opening.without_patience(now());
+        }
         let mut device: Option<Device> = None;
         let mut interface: Option<Interface> = None;
         loop {

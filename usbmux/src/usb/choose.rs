@@ -154,7 +154,7 @@ mod tests {
 
     fn configuration(value: u8, interfaces: &[Vec<u8>]) -> Vec<u8> {
         let inside = interfaces.concat();
-        let [low, high] = u16::try_from(inside.len() + 9).unwrap().to_le_bytes();
+        let [low, high] = u16::try_from(inside.len().saturating_add(9)).unwrap().to_le_bytes();
         let mut bytes = vec![
             9,
             2,
@@ -270,7 +270,7 @@ mod tests {
         let (into, out) = (endpoint(0x85, BULK, 512), endpoint(0x04, BULK, 512));
         let wrong: &[&[Vec<u8>]] = &[
             &[],
-            &[into.clone()],
+            std::slice::from_ref(&into),
             &[into.clone(), endpoint(0x86, BULK, 512)],
             &[out.clone(), endpoint(0x05, BULK, 512)],
             &[into.clone(), out.clone(), endpoint(0x87, 3, 64)],

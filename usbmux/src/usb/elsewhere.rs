@@ -9,6 +9,11 @@ pub(super) fn node(info: &DeviceInfo) -> String {
     format!("{} port {:?}", info.bus_id(), info.port_chain())
 }
 
+/// Why a device that the system lists cannot be opened because it is not there.
+pub(super) fn absent(_info: &DeviceInfo) -> String {
+    "the system lists it and does not find it; plug it in again".to_owned()
+}
+
 /// Nobody tells.
 pub(super) fn owner(_info: &DeviceInfo) -> Option<String> {
     None

@@ -18,6 +18,14 @@ pub(super) fn node(info: &DeviceInfo) -> String {
     format!("/dev/bus/usb/{:03}/{:03}", info.busnum(), info.device_address())
 }
 
+/// Why a device that the system lists cannot be opened because it is not there.
+pub(super) fn absent(info: &DeviceInfo) -> String {
+    format!(
+        "the system lists it, but {} is not there; give this container /dev/bus/usb, or plug the device in again",
+        node(info)
+    )
+}
+
 /// The program that has the device open, if this user may see that. Reads the open files of all processes, which takes
 /// some milliseconds; not to be called on a runtime's thread.
 pub(super) fn owner(info: &DeviceInfo) -> Option<String> {

@@ -134,6 +134,14 @@ impl Opening {
         }
     }
 
+    /// Another look at a device that is in trouble: one that is new may need patience, this one has had it.
+    #[must_use]
+    pub(super) fn without_patience(mut self, now: Instant) -> Self {
+        self.patience = now;
+        self.busy_left = 1;
+        self
+    }
+
     /// What to do next.
     pub(super) fn act(&self) -> Act {
         match &self.state {
@@ -349,7 +357,7 @@ mod tests {
             let Act::Wait(until) = self.opening.act() else {
                 panic!("{:?}", self.opening.act());
             };
-            let waited = until - self.now;
+            let waited = until.duration_since(self.now);
             self.now = until;
             self.opening.handle_timeout(self.now);
             waited
@@ -437,7 +445,7 @@ mod tests {
                 }
             }
             assert_eq!(hand.act(), Act::GiveUp(obstacle));
-            assert_eq!(hand.now - started, Duration::from_secs(3));
+            assert_eq!(hand.now.duration_since(started), Duration::from_secs(3));
         }
         let mut hand = Hand::new(true);
         hand.opening.handle_view(hand.now, Err(Refusal::Permission));
@@ -455,7 +463,20 @@ mod tests {
         }
         hand.look(4).done(Err(Refusal::Busy));
         assert_eq!(hand.act(), Act::GiveUp(Obstacle::Busy));
-        assert_eq!(hand.now - started, Duration::from_secs(4));
+        assert_eq!(hand.now.duration_since(started), Duration::from_secs(4));
+    }
+
+    #[test]
+    fn a_device_in_trouble_is_tried_once_each_time() {
+        for refusal in [Refusal::Busy, Refusal::Permission] {
+            let now = Instant::now();
+            let mut opening = Opening::new(now, &UsbOptions::default(), true).without_patience(now);
+            opening.handle_view(now, Err(refusal));
+            assert!(matches!(
+                opening.act(),
+                Act::GiveUp(Obstacle::Busy | Obstacle::Permission)
+            ));
+        }
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Default for UsbOptions {
             open_retry: Duration::from_secs(3),
             busy_delay: Duration::from_secs(1),
             busy_tries: 5,
-            trouble_retry: Duration::from_secs(10),
+            trouble_retry: Duration::from_secs(5),
         }
     }
 }
@@ -153,7 +153,7 @@ impl UsbOptions {
         self
     }
 
-    /// Sets the time between two tries to open a device that is in trouble (default 10 s; 0 for never). With it a device
+    /// Sets the time between two tries to open a device that is in trouble (default 5 s; 0 for never). With it a device
     /// comes up when the daemon that held it is stopped, or once the udev rule is installed, without a re-plug.
     #[must_use]
     pub fn with_trouble_retry(mut self, interval: Duration) -> Self {

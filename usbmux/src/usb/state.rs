@@ -280,7 +280,7 @@ mod tests {
         let mut events = shared.events.subscribe();
         shared.listed(Some(blind.clone()), []);
         shared.settled().await;
-        assert_eq!(shared.troubles(), [blind.clone()]);
+        assert_eq!(shared.troubles(), std::slice::from_ref(&blind));
         shared.listed(Some(blind.clone()), []);
         shared.listed(None, []);
         assert_eq!(events.recv().await.unwrap(), SourceEvent::Trouble(blind.clone()));
@@ -302,7 +302,7 @@ mod tests {
             (device, theirs)
         };
         let (first, _theirs) = attach();
-        assert_eq!(shared.list(), [first.clone()]);
+        assert_eq!(shared.list(), std::slice::from_ref(&first));
         assert!(shared.troubles().is_empty());
         shared.detach(7);
         let (second, _theirs) = attach();

@@ -9,6 +9,7 @@ use cabled_usbmux::store::{PairRecordId, PairRecordStore};
 use cabled_usbmux::{ConnectionKind, DeviceSource, SourceEvent, Trouble};
 use cabled_wire::io::ConnectError;
 use mdns_sd::{IfKind, ServiceDaemon, ServiceInfo};
+use proptest::prelude::*;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -111,6 +112,33 @@ fn addresses_that_no_other_machine_has_are_left_out_and_the_rest_is_ordered() {
     assert_eq!(announcement.addresses().len(), 16);
     assert!(Announcement::new("").is_none() && Announcement::new(&"x".repeat(256)).is_none());
     assert!(Announcement::new("bell\u{7}@x").is_none());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+
+    /// Names and entries may hold anything that a stranger on the network likes.
+    #[test]
+    fn no_announcement_does_any_harm(
+        name in any::<String>(),
+        texts in proptest::collection::vec((any::<String>(), any::<Vec<u8>>()), 0..80),
+        escapes in "[\\\\@0-9a-f:é]{0,24}",
+    ) {
+        let phone = KnownDevice::new(udid(UDID)).with_wifi_address("a4:5e:60:12:34:56").with_host_id(HOST_ID);
+        for name in [name, escapes] {
+            let Some(mut announcement) = Announcement::new(&name) else { continue };
+            for (key, value) in &texts {
+                announcement = announcement.with_txt(key, value).with_txt("authTag#", value).with_txt("identifier", value);
+            }
+            prop_assert!(announcement.name().len() <= 255);
+            prop_assert!(!phone.announced(&announcement));
+        }
+    }
+
+    #[test]
+    fn no_record_does_any_harm(record in any::<Vec<u8>>()) {
+        prop_assert_eq!(KnownDevice::from_record(udid(UDID), &record), None);
+    }
 }
 
 fn record(wifi: &str) -> Vec<u8> {

@@ -88,7 +88,7 @@ async fn a_watcher_begins_with_what_is_there_and_a_slow_one_is_told_the_differen
     assert_eq!(told(&mut early), [format!("+ {OTHER}: cable (own source)")]);
     let mut late = devices.watch();
     assert_eq!(told(&mut late).len(), 2);
-    assert_eq!(told(&mut late), [String::new(); 0]);
+    assert!(told(&mut late).is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use crate::built;
 use crate::frames::{any_frame, encoded, taken};
 
 /// A segment of the host's connection from `port` to lockdown, to be answered.
-fn segment(port: u16) -> Segment {
+pub(crate) fn segment(port: u16) -> Segment {
     Segment {
         source: port,
         destination: 62078,
@@ -23,9 +23,9 @@ fn segment(port: u16) -> Segment {
 }
 
 /// A host whose clock is moved by hand.
-struct Host {
-    mux: Mux,
-    now: Instant,
+pub(crate) struct Host {
+    pub(crate) mux: Mux,
+    pub(crate) now: Instant,
 }
 
 impl Host {
@@ -38,7 +38,7 @@ impl Host {
     }
 
     /// Past the version exchange.
-    fn ready(options: MuxOptions) -> Self {
+    pub(crate) fn ready(options: MuxOptions) -> Self {
         let mut host = Self::new(options);
         host.frames();
         host.feed(&Frame::Version { major: 2, minor: 0 });
@@ -48,7 +48,7 @@ impl Host {
     }
 
     /// With a connection that the device has accepted.
-    fn connected(options: MuxOptions) -> (Self, ConnectionId, u16) {
+    pub(crate) fn connected(options: MuxOptions) -> (Self, ConnectionId, u16) {
         let mut host = Self::ready(options);
         let id = host.connect();
         let syn = host.segments().pop().unwrap().0;
@@ -58,16 +58,16 @@ impl Host {
         (host, id, syn.source)
     }
 
-    fn connect(&mut self) -> ConnectionId {
+    pub(crate) fn connect(&mut self) -> ConnectionId {
         self.mux.connect(self.now, 62078, Duration::from_secs(10)).unwrap()
     }
 
-    fn bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         let mut input = BytesMut::from(bytes);
         self.mux.handle_input(self.now, &mut input);
     }
 
-    fn feed(&mut self, frame: &Frame) {
+    pub(crate) fn feed(&mut self, frame: &Frame) {
         let numbers = Numbers {
             magic: 0,
             tx_seq: 0,
@@ -77,7 +77,7 @@ impl Host {
     }
 
     /// A segment of the device to the port that `to` came from.
-    fn reply(&mut self, to: &Segment, flags: Flags, seq: u32, ack: u32, payload: &[u8]) {
+    pub(crate) fn reply(&mut self, to: &Segment, flags: Flags, seq: u32, ack: u32, payload: &[u8]) {
         let segment = Segment {
             source: to.destination,
             destination: to.source,
@@ -92,7 +92,7 @@ impl Host {
         });
     }
 
-    fn frames(&mut self) -> Vec<Bytes> {
+    pub(crate) fn frames(&mut self) -> Vec<Bytes> {
         let mut frames = Vec::new();
         let mut out = BytesMut::new();
         while let Some(len) = self.mux.poll_transmit(&mut out) {
@@ -102,7 +102,7 @@ impl Host {
         frames
     }
 
-    fn segments(&mut self) -> Vec<(Segment, Bytes)> {
+    pub(crate) fn segments(&mut self) -> Vec<(Segment, Bytes)> {
         let read = |bytes: Bytes| match taken(&bytes, HeaderStyle::Long).frame {
             Ok(Frame::Tcp { segment, payload }) => (segment, payload),
             other => panic!("{other:?}"),
@@ -110,16 +110,16 @@ impl Host {
         self.frames().into_iter().map(read).collect()
     }
 
-    fn events(&mut self) -> Vec<Event> {
+    pub(crate) fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.mux.poll_event()).collect()
     }
 
-    fn sleep(&mut self, time: Duration) {
+    pub(crate) fn sleep(&mut self, time: Duration) {
         self.now += time;
         self.mux.handle_timeout(self.now);
     }
 
-    fn read(&mut self, id: ConnectionId) -> Result<Bytes, CloseReason> {
+    pub(crate) fn read(&mut self, id: ConnectionId) -> Result<Bytes, CloseReason> {
         let mut out = BytesMut::new();
         let mut limited = bytes::BufMut::limit(&mut out, 1 << 20);
         self.mux.read(self.now, id, &mut limited)?;

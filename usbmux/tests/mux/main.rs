@@ -11,6 +11,7 @@
 
 mod frames;
 mod host;
+mod hostile;
 
 use std::collections::BTreeMap;
 

@@ -67,6 +67,7 @@ pub enum UsbFault {
         times: u32,
     },
     /// Somebody else sets configuration 0, as a distribution's udev rule does, so long after a configuration was set.
+    /// For hosts that drive the device themselves: a kernel would go on believing what it set last.
     Deconfigure {
         /// How long after.
         after: Duration,

@@ -80,8 +80,8 @@ struct Link {
 
 /// A phone as a USB device, whatever carries its transfers.
 ///
-/// One task drives it. A method that starts with `poll_` is pending where a bus would see the device say "not yet", and
-/// wakes the task that polled last. Dropping the phone pulls the cable.
+/// One task drives its bulk endpoints; control requests may come from another. A method that starts with `poll_` is pending
+/// where a bus would see the device say "not yet", and wakes the task that polled last. Dropping the phone pulls the cable.
 pub struct UsbPhone {
     device: Arc<dyn Connect>,
     options: UsbOptions,
@@ -223,7 +223,11 @@ impl UsbPhone {
 
     /// Answers a control request; `data` is what the host sends with it. Pending while the phone is silent.
     pub fn poll_control(&mut self, cx: &mut Context<'_>, setup: Setup, data: &[u8]) -> Poll<ControlOutcome> {
-        ready!(self.poll_bus(cx));
+        let now = Instant::now();
+        self.pass_time(now);
+        if self.faults.silent(now).is_some() {
+            ready!(self.poll_bus(cx));
+        }
         if self.departure().is_some() {
             return Poll::Ready(ControlOutcome::Gone);
         }
@@ -280,15 +284,19 @@ impl UsbPhone {
         });
     }
 
-    /// Lets time pass; pending while the phone is silent.
-    fn poll_bus(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.faults.register(cx.waker());
-        let now = Instant::now();
+    fn pass_time(&mut self, now: Instant) {
         if self.deconfigured_at.is_some_and(|at| at <= now) {
             self.deconfigured_at = None;
             self.core.configure(0);
             self.start_mux();
         }
+    }
+
+    /// Lets time pass; pending while the phone is silent.
+    fn poll_bus(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.faults.register(cx.waker());
+        let now = Instant::now();
+        self.pass_time(now);
         let silent = self.faults.silent(now);
         let until = silent.flatten().into_iter().chain(self.deconfigured_at).min();
         if let Some(at) = until {

@@ -103,6 +103,10 @@ impl Source {
 
     /// Fills one transfer; pending while it has room and the message goes on, or there is none.
     pub(super) fn poll_transfer(&mut self, room: usize) -> Poll<Chunk> {
+        if !self.partial.is_empty() && self.partial.len() >= room {
+            // The host offers less than the transfer it gave up.
+            return Poll::Ready(Chunk::Data(self.partial.split_to(room).freeze()));
+        }
         let space = room.saturating_sub(self.partial.len());
         if self.message.is_empty() {
             // The zero-length packet is all that was left, or there is nothing at all.
@@ -224,6 +228,16 @@ mod tests {
     }
 
     #[test]
+    fn a_transfer_is_never_longer_than_its_room() {
+        let mut source = Source::new(512);
+        source.load(Bytes::from(vec![7; 1024]), false);
+        assert_eq!(chunk(&mut source, 16_384), None);
+        assert_eq!(chunk(&mut source, 512), Some(512));
+        assert_eq!(chunk(&mut source, 512), Some(512));
+        assert_eq!(chunk(&mut source, 512), None);
+    }
+
+    #[test]
     fn a_buffer_that_is_no_multiple_overflows() {
         let mut source = loaded(600);
         assert_eq!(source.poll_transfer(100), Poll::Ready(Chunk::Overflow));
@@ -245,7 +259,7 @@ mod tests {
                 let mut ended = false;
                 while !source.wants_message() {
                     prop_assert!(!ended, "nothing comes behind the end");
-                    let room = rooms.next().unwrap_or(1) * 512;
+                    let room = rooms.next().unwrap_or(1).saturating_mul(512);
                     let Poll::Ready(Chunk::Data(bytes)) = source.poll_transfer(room) else { panic!("no data") };
                     ended = bytes.len() < room;
                     got.extend_from_slice(&bytes);

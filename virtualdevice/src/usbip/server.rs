@@ -46,6 +46,9 @@ struct Import {
 
 /// Phones that other systems may plug in, one host each at a time. Cheap to clone.
 ///
+/// A host finds the phone as it comes out of the box: unconfigured, in the mode it was last told to go to, and with the
+/// cable in, even if that was pulled in the conversation before.
+///
 /// ```
 /// use std::sync::Arc;
 ///

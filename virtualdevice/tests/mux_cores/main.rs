@@ -9,6 +9,7 @@
     reason = "test code"
 )]
 
+mod many;
 mod phone;
 mod world;
 

@@ -1,6 +1,6 @@
 //! Both cores, the link between them, and the clock.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -85,6 +85,8 @@ pub(crate) struct World {
     pub(crate) host_talks: HashMap<ConnectionId, (u16, Talk)>,
     pub(crate) phone_talks: HashMap<u16, (PeerId, Talk)>,
     pub(crate) ports: HashMap<PeerId, u16>,
+    /// Connections of the phone that its services have yet to let go of.
+    pub(crate) phone_ends: HashSet<PeerId>,
     pub(crate) cut_after: usize,
     pub(crate) cut: bool,
 }
@@ -120,6 +122,7 @@ impl World {
             host_talks: HashMap::new(),
             phone_talks: HashMap::new(),
             ports: HashMap::new(),
+            phone_ends: HashSet::new(),
             cut_after: plan.cut_after,
             cut: false,
         }
@@ -161,7 +164,7 @@ impl World {
                 Event::Closed(id, reason) => {
                     let expected = matches!(reason, CloseReason::Reset { .. } | CloseReason::Failed(_));
                     assert!(expected, "{reason:?}");
-                    assert!(self.host_talks.contains_key(&id));
+                    assert!(self.host_talks.contains_key(&id), "nobody holds it");
                 }
                 Event::Failed(failure) => assert!(self.cut, "{failure:?}"),
                 _ => {}

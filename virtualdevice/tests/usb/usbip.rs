@@ -84,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Kernel<S> {
             other => panic!("command {other}"),
         };
         let actual = if submitted { field(6) as usize } else { 0 };
-        let reads = submitted && self.reads.remove(&sequence).expect("a number that was used, once");
+        let reads = submitted && self.reads.remove(&sequence).unwrap();
         let mut data = vec![0; if reads { actual } else { 0 }];
         self.stream.read_exact(&mut data).await.unwrap();
         Answer {

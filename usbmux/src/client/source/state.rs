@@ -186,3 +186,6 @@ fn bounded(mut device: AttachedDevice) -> AttachedDevice {
     }
     device
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,9 +50,9 @@ fn all_instances_of_a_device_are_one_device_until_the_last_one_ends() {
     assert_eq!(told(&mut state), ["~1"]);
     assert_eq!(addresses(&state, 1), ["10.0.0.7", "fe80::1%3", "fe80::2%3"]);
     state.handle_announced(second.clone());
-    assert_eq!(told(&mut state), [String::new(); 0]);
+    assert!(told(&mut state).is_empty());
     state.handle_withdrawn("a4:5e:60:12:34:56@fe80::1._apple-mobdev2._tcp.local.");
-    assert_eq!(told(&mut state), [String::new(); 0]);
+    assert!(told(&mut state).is_empty());
     state.handle_withdrawn(second.name());
     assert_eq!(told(&mut state), ["-1"]);
     assert_eq!((state.list().len(), state.addresses(DeviceId(1))), (0, None));
@@ -68,7 +68,7 @@ fn a_stranger_becomes_a_device_when_its_record_comes_and_none_when_it_goes() {
     state.handle_known(vec![known(UDID, "A4:5E:60:12:34:56")]);
     assert_eq!((state.strangers(), told(&mut state)), (0, vec!["+1".to_owned()]));
     state.handle_known(vec![known(UDID, "A4:5E:60:12:34:56")]);
-    assert_eq!(told(&mut state), [String::new(); 0]);
+    assert!(told(&mut state).is_empty());
     state.handle_known(Vec::new());
     assert_eq!((state.strangers(), told(&mut state)), (1, vec!["-1".to_owned()]));
 }

@@ -110,8 +110,8 @@ pub async fn unconfigured(kind: Kind) -> Outcome {
     let (route, found) = system.find(phone.udid(), FOUND).await?;
     work::connections(&route, 5, 1).await?;
     drop(plugged);
-    if kind == Kind::StockUnpaired {
-        // The rule also asks this daemon to end when the last phone is gone, which it does sooner or later.
+    if kind != Kind::Direct {
+        // The rule also asks a daemon to end when the last phone is gone, which it does sooner or later.
         until(FOUND, "the kernel has lost the phone", || usb_devices().is_empty())?;
         drop(system);
         system = System::start(kind).await?;
