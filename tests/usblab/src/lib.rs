@@ -138,6 +138,12 @@ pub const SCENARIOS: &[Scenario] = &[
         "Debian's usbmuxd holds the phone: our driver names it, and takes the phone after it",
     ),
     scenario(
+        "direct-mode",
+        Events::Relay,
+        90,
+        "our driver: a phone in a mode without the multiplexer, and one that has it nowhere",
+    ),
+    scenario(
         "direct-ipheth",
         Events::Relay,
         90,

@@ -43,6 +43,7 @@ pub enum Kind {
 
 /// A running one.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a scenario has one")]
 pub enum System {
     /// A daemon at [`SOCKET`], and its process.
     Daemon(Daemon, Process),

@@ -88,6 +88,7 @@ async fn scenario(name: &str) -> Outcome {
         "usbmuxd-stop" => clients::stop().await,
         "direct-hotplug" => finding::hotplug(Kind::Direct).await,
         "direct-busy" => finding::busy().await,
+        "direct-mode" => finding::mode().await,
         "direct-ipheth" => finding::beside_ipheth().await,
         "udevd-stock" => finding::unconfigured(Kind::StockUnpaired).await,
         "udevd-direct" => finding::unconfigured(Kind::Direct).await,
