@@ -41,7 +41,7 @@ impl Pull {
         };
         let batches = match class {
             DataClass::Contacts => {
-                let mut batches = people(records, records.iter().map(|(id, _)| id), image_batch);
+                let mut batches = people(records, records.keys(), image_batch);
                 if batches.is_empty() {
                     return Self {
                         batches: [of(&[entity::GROUP])].into(),
