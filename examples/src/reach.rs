@@ -47,7 +47,6 @@ pub struct Reached {
 
 /// Who keeps the pair records.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a program has one of them")]
 pub enum Records {
     /// A daemon, which has the device attached under this id.
     Daemon(Daemon, DeviceId),

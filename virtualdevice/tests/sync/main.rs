@@ -1,5 +1,5 @@
 //! The phone's sync agent: held against recorded runs, and in sessions of our own client.
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 mod captures;
 mod sessions;

@@ -35,7 +35,7 @@ async fn link(phone: &Phone) -> SyncLink {
 
 impl Computer {
     async fn open(&mut self, phone: &Phone, class: DataClass) -> OpenOutcome {
-        self.sessions += 1;
+        self.sessions = self.sessions.saturating_add(1);
         let anchor = format!("computer {}", self.sessions);
         let version = class.version();
         let opened = link(phone)
