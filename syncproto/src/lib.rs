@@ -29,10 +29,13 @@
 //!
 //! # Features
 //! - `session` (on): [`session`], the exchange with a device.
+//! - `engine` (on): [`engine`], the merge of a device with what is on the computer.
 //! - `interchange`: bookmarks as HTML and JSON, notes as text and JSON.
 //! - `vobject`: contacts as vCard, calendars as iCalendar.
 
 mod class;
+#[cfg(feature = "engine")]
+pub mod engine;
 #[cfg(feature = "interchange")]
 pub mod interchange;
 pub mod msg;

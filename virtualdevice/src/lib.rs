@@ -57,6 +57,7 @@ pub mod mux;
 pub mod phone;
 pub mod profile;
 pub mod service;
+pub mod sync;
 pub mod usb;
 pub mod usbip;
 

@@ -76,6 +76,36 @@ pub const SCENARIOS: &[Scenario] = &[
         120,
         "200 connections opened and closed at random through Debian's usbmuxd",
     ),
+    scenario(
+        "usbmuxd-tools",
+        Events::Relay,
+        240,
+        "our usbmuxd and libimobiledevice's tools: hotplug, pair, values, backup; then our client",
+    ),
+    scenario(
+        "usbmuxd-sizes",
+        Events::Relay,
+        60,
+        "packets around 512, 16384 and 49152 bytes through our usbmuxd",
+    ),
+    scenario(
+        "usbmuxd-connections",
+        Events::Relay,
+        120,
+        "200 connections opened and closed at random through our usbmuxd",
+    ),
+    scenario(
+        "usbmuxd-two-phones",
+        Events::Relay,
+        120,
+        "two phones at once on our usbmuxd, one pulled out",
+    ),
+    scenario(
+        "usbmuxd-stop",
+        Events::Relay,
+        60,
+        "our usbmuxd ends in order, lets go of the phone, and leaves another daemon's socket alone",
+    ),
     scenario("direct-work", Events::Relay, 120, "our driver: pair, files, backup"),
     scenario(
         "direct-sizes",
@@ -106,6 +136,12 @@ pub const SCENARIOS: &[Scenario] = &[
         Events::Relay,
         90,
         "Debian's usbmuxd holds the phone: our driver names it, and takes the phone after it",
+    ),
+    scenario(
+        "direct-mode",
+        Events::Relay,
+        90,
+        "our driver: a phone in a mode without the multiplexer, and one that has it nowhere",
     ),
     scenario(
         "direct-ipheth",
@@ -150,6 +186,12 @@ pub const SCENARIOS: &[Scenario] = &[
         "Debian's usbmuxd with udevd and its rule: the phone arrives unconfigured",
     ),
     scenario(
+        "udevd-usbmuxd",
+        Events::Udevd,
+        90,
+        "our usbmuxd with udevd and the rule: the phone arrives unconfigured",
+    ),
+    scenario(
         "udevd-direct",
         Events::Udevd,
         90,
@@ -166,6 +208,12 @@ pub const SCENARIOS: &[Scenario] = &[
         Events::Nothing,
         120,
         "our driver finds phones although nothing tells of them",
+    ),
+    scenario(
+        "polling-usbmuxd",
+        Events::Nothing,
+        120,
+        "our usbmuxd finds phones although nothing tells of them",
     ),
 ];
 

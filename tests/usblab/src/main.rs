@@ -226,6 +226,9 @@ mod lab {
 
     /// Our programs that go along, and their names in the guest.
     fn ours(built: &Path) -> Vec<(PathBuf, &'static str)> {
-        vec![(built.join("usblab-guest"), "usblab-guest")]
+        vec![
+            (built.join("usblab-guest"), "usblab-guest"),
+            (built.join("examples/usbmuxd"), "usbmuxd-cabled"),
+        ]
     }
 }

@@ -100,6 +100,7 @@ impl Queue {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "test code")]
 mod tests {
     use bytes::BytesMut;
     use proptest::prelude::*;
@@ -116,8 +117,12 @@ mod tests {
             let mut model = VecDeque::new();
             let mut next = 0_u8;
             for (pushed, popped) in steps {
-                let data: Vec<u8> = (0..pushed).map(|n| next.wrapping_add(n as u8)).collect();
-                next = next.wrapping_add(pushed as u8).wrapping_add(7);
+                let data: Vec<u8> = (0..pushed)
+                    .map(|_| {
+                        next = next.wrapping_mul(5).wrapping_add(7);
+                        next
+                    })
+                    .collect();
                 queue.push(&data, &mut blocks);
                 model.extend(data);
                 let mut out = BytesMut::new();

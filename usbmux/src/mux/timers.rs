@@ -105,6 +105,7 @@ impl Timers {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "test code")]
 mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;

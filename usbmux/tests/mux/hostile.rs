@@ -265,6 +265,23 @@ fn many_with_much_to_say_leave_every_other_turn_to_those_with_little() {
 }
 
 #[test]
+fn an_answer_to_a_stranger_is_not_forgotten_when_those_in_turn_have_nothing_to_say() {
+    let mut host = Host::ready(MuxOptions::default());
+    for port in [7, 8] {
+        let stranger = segment(port);
+        host.reply(&stranger, Flags::ACK, 1, 1, b"");
+    }
+    let mut out = BytesMut::new();
+    host.mux.poll_transmit(&mut out).unwrap();
+    // It is a connection's turn, and the only one is over before its SYN was sent.
+    let id = host.connect();
+    host.mux.close(host.now, id);
+    let (reset, _) = host.segments().pop().unwrap();
+    assert_eq!((reset.flags, reset.source), (Flags::RST, 8));
+    assert!(!host.mux.wants_driver());
+}
+
+#[test]
 fn a_reset_that_the_link_does_not_take_is_given_up() {
     let (mut host, id, _) = Host::connected(MuxOptions::default());
     host.mux.write(host.now, id, b"never sent").unwrap();

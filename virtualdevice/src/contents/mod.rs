@@ -23,6 +23,7 @@ mod picture;
 mod png;
 mod recipe;
 mod seed;
+mod sync;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,8 @@ pub use self::movie::MIN_MOVIE_LEN;
 pub use self::mutate::{Changes, Place, mutate};
 pub use self::picture::MIN_JPEG_LEN;
 pub use self::recipe::Recipe;
+pub use self::sync::fill_sync;
+pub(crate) use self::sync::made_up_uuid;
 
 use self::builder::{Builder, SECOND};
 use self::seed::Seed;

@@ -20,6 +20,7 @@ use crate::log::RequestLog;
 use crate::profile::{GIB, Profile};
 use crate::service::afc::AfcState;
 use crate::service::ports::Ports;
+use crate::sync::SyncState;
 
 /// Notifications and events a slow receiver may fall behind.
 const BACKLOG: usize = 256;
@@ -151,6 +152,7 @@ impl PhoneBuilder {
             None => facts.udid(&profile).parse()?,
         };
         let locked = pairing == Pairing::Locked;
+        let sync = SyncState::default();
         let (fs, apps) = if self.empty {
             (Fs::new(self.capacity.unwrap_or(CAPACITY)), Vec::new())
         } else {
@@ -164,6 +166,7 @@ impl PhoneBuilder {
             let wanted = self.bytes.unwrap_or_default();
             let fs = Fs::new(self.capacity.unwrap_or(CAPACITY.max(wanted.saturating_add(wanted / 4))));
             contents::fill(&fs, &recipe)?;
+            contents::fill_sync(&sync, &recipe);
             (fs, contents::apps(self.seed))
         };
         let values = Values::new(&profile, &facts, &udid, self.name);
@@ -184,6 +187,7 @@ impl PhoneBuilder {
             apps: RwLock::new(apps.into()),
             icon_state: Mutex::new(None),
             backup: crate::backup::State::new(self.seed),
+            sync,
             events: broadcast::Sender::new(BACKLOG),
             identity: OnceCell::new_with(self.identity.map(Arc::new)),
             power: watch::Sender::new(Power {

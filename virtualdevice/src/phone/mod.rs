@@ -123,6 +123,7 @@ pub(crate) struct Inner {
     pub(crate) icon_state: Mutex<Option<Vec<Value>>>,
     afc: AfcState,
     pub(crate) backup: crate::backup::State,
+    sync: crate::sync::SyncState,
     events: broadcast::Sender<PhoneEvent>,
     identity: OnceCell<Arc<DeviceIdentity>>,
     power: watch::Sender<Power>,
@@ -171,6 +172,12 @@ impl Phone {
     #[must_use]
     pub fn backup_state(&self) -> &crate::backup::State {
         &self.inner.backup
+    }
+
+    /// The records that sync exchanges, and how the sync agent behaves.
+    #[must_use]
+    pub fn sync(&self) -> &crate::sync::SyncState {
+        &self.inner.sync
     }
 
     /// How AFC behaves, what is scripted for it, and which files it has locked.

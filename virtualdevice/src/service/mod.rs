@@ -56,6 +56,7 @@ pub const OFFERED: &[&str] = &[
     afc::NAME,
     house_arrest::NAME,
     crate::backup::NAME,
+    crate::sync::NAME,
     afc::crash_reports::MOVE,
     afc::crash_reports::COPY,
 ];
@@ -116,6 +117,7 @@ pub async fn dispatch(
         house_arrest::NAME => house_arrest::serve(phone, stream).await,
         afc::crash_reports::MOVE => afc::crash_reports::serve_mover(phone, stream).await,
         afc::crash_reports::COPY => afc::crash_reports::serve_copy(phone, stream).await,
+        crate::sync::NAME => crate::sync::serve(phone, stream).await,
         crate::backup::NAME => {
             let failed = |error: crate::backup::ServeError| ServeError::Service {
                 service: name.to_owned(),
@@ -174,6 +176,14 @@ pub(crate) async fn read_frame<R>(stream: &mut R, idle: Duration) -> Result<Byte
 where
     R: AsyncRead + Unpin + Send + ?Sized,
 {
+    read_frame_up_to(stream, idle, MAX_FRAME).await
+}
+
+/// As [`read_frame`] for a service whose messages are larger: at most `max` bytes.
+pub(crate) async fn read_frame_up_to<R>(stream: &mut R, idle: Duration, max: usize) -> Result<Bytes, FrameError>
+where
+    R: AsyncRead + Unpin + Send + ?Sized,
+{
     let timed_out = |_| io::Error::new(io::ErrorKind::TimedOut, "the host fell silent");
     let mut first = [0];
     let got = match tokio::time::timeout(idle, stream.read(&mut first))
@@ -187,7 +197,7 @@ where
         return Err(FrameError::Closed);
     }
     let mut rest = first.as_slice().chain(stream);
-    tokio::time::timeout(MESSAGE, frame::read_frame(&mut rest, MAX_FRAME))
+    tokio::time::timeout(MESSAGE, frame::read_frame(&mut rest, max))
         .await
         .map_err(timed_out)?
 }

@@ -34,8 +34,11 @@ impl Cable {
         self.bytes.advance(moved);
         self.delivered += moved;
         let mut heard = Vec::new();
-        while let Some((_, says)) = self.ends.pop_front_if(|(end, _)| *end <= self.delivered) {
-            heard.extend(says);
+        while let Some((end, says)) = self.ends.front()
+            && *end <= self.delivered
+        {
+            heard.extend(*says);
+            self.ends.pop_front();
         }
         heard
     }

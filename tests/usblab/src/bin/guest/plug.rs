@@ -34,9 +34,14 @@ pub fn phone(seed: u64) -> Result<Phone, Failure> {
 
 /// Plugs a phone in and waits until the kernel has found it.
 pub async fn plug(phone: &Phone) -> Result<Plugged, Failure> {
+    plug_as(phone, UsbOptions::of_profile(phone.profile())).await
+}
+
+/// As [`plug`], with something else about it on the bus.
+pub async fn plug_as(phone: &Phone, options: UsbOptions) -> Result<Plugged, Failure> {
     let before = tools::usb_devices();
     let bench = Arc::new(Workbench::new(phone.clone()));
-    let attachment = attach(UsbPhone::new(bench, UsbOptions::of_profile(phone.profile()))?).await?;
+    let attachment = attach(UsbPhone::new(bench, options)?).await?;
     let found = || tools::usb_devices().len() > before.len();
     tools::until(Duration::from_secs(20), "the kernel has found the phone", found)?;
     Ok(Plugged {

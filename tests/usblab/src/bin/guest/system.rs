@@ -1,14 +1,16 @@
 //! What finds the phone and opens connections to it: the stock daemon, ours, or our driver in this process.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cabled::usbmux::usb::{UsbBus, UsbOptions};
 use cabled::usbmux::{AttachedDevice, Daemon, DaemonAddr, DeviceSource};
 use cabled::wire::ids::{DeviceId, Udid};
 use cabled::wire::io::{BoxFuture, BoxStream, Connect, ConnectError};
-use cabled_usbmux::usb::{UsbBus, UsbOptions};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Failure;
 use crate::tools;
@@ -16,6 +18,8 @@ use crate::work::Route;
 
 /// Where usbmuxd listens.
 pub const SOCKET: &str = "/var/run/usbmuxd";
+/// Where it keeps its number.
+const PID_FILE: &str = "/var/run/usbmuxd.pid";
 /// Where it keeps pair records.
 pub const RECORDS: &str = "/var/lib/lockdown";
 
@@ -29,16 +33,20 @@ pub enum Kind {
     Stock,
     /// The same with `-p`: it lists a phone at once.
     StockUnpaired,
-    /// Our daemon.
+    /// Our daemon, as it is started.
     Ours,
+    /// The same with `-p`.
+    OursUnpaired,
     /// Our driver in this process.
     Direct,
 }
 
 /// A running one.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a scenario has one")]
 pub enum System {
     /// A daemon at [`SOCKET`], and its process.
-    Daemon(Daemon, #[expect(dead_code, reason = "ends with the system")] Process),
+    Daemon(Daemon, Process),
     /// Our driver.
     Direct(UsbBus),
 }
@@ -49,12 +57,15 @@ impl System {
     /// # Errors
     /// It does not come up within ten seconds.
     pub async fn start(kind: Kind) -> Result<Self, Failure> {
-        let _ = std::fs::remove_file(SOCKET);
+        for left in [SOCKET, PID_FILE] {
+            let _ = std::fs::remove_file(left);
+        }
         let process = match kind {
             Kind::Direct => return Ok(Self::Direct(UsbBus::start(UsbOptions::default())?)),
             Kind::Stock => Process::start("/usr/sbin/usbmuxd", &["-f", "-v"])?,
             Kind::StockUnpaired => Process::start("/usr/sbin/usbmuxd", &["-f", "-p"])?,
-            Kind::Ours => Process::start("usbmuxd-cabled", &["--usb", "--socket", SOCKET, "--records", RECORDS])?,
+            Kind::Ours => Process::start("usbmuxd-cabled", &["-v"])?,
+            Kind::OursUnpaired => Process::start("usbmuxd-cabled", &["-p"])?,
         };
         tools::until(Duration::from_secs(10), "the daemon listens", || {
             Path::new(SOCKET).exists()
@@ -159,6 +170,35 @@ impl Process {
     pub fn start(program: &str, args: &[&str]) -> Result<Self, Failure> {
         let child = Command::new(program).args(args).stdin(Stdio::null()).spawn();
         Ok(Self(child.map_err(|error| format!("{program}: {error}"))?))
+    }
+
+    /// Asks it to end, and waits until it has.
+    ///
+    /// # Errors
+    /// It has not after ten seconds, or says that something went wrong.
+    pub fn stop(&mut self) -> Result<Duration, Failure> {
+        let number = i32::try_from(self.0.id())?;
+        kill_process(Pid::from_raw(number).ok_or("no process")?, Signal::TERM)?;
+        self.ended(Duration::from_secs(10)).and_then(|(status, took)| {
+            if status.success() {
+                Ok(took)
+            } else {
+                Err(format!("it ended with {status}").into())
+            }
+        })
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// It has not after `limit`.
+    pub fn ended(&mut self, limit: Duration) -> Result<(ExitStatus, Duration), Failure> {
+        let mut status = None;
+        let took = tools::until(limit, "the process ends", || {
+            status = self.0.try_wait().ok().flatten();
+            status.is_some()
+        })?;
+        Ok((status.ok_or("no status")?, took))
     }
 
     /// Ends it at once, as a crash does.

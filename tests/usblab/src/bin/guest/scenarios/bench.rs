@@ -13,7 +13,7 @@ const FOUND: Duration = Duration::from_secs(20);
 /// what else the machine does strikes all alike. Medians.
 pub async fn throughput() -> Outcome {
     let phone = plug::phone(1)?;
-    let kinds = [Kind::StockUnpaired, Kind::Ours, Kind::Direct];
+    let kinds = [Kind::StockUnpaired, Kind::OursUnpaired, Kind::Direct];
     let mut rates: [(Vec<f64>, Vec<f64>); 3] = Default::default();
     for round in 0..ROUNDS {
         for (kind, (up, down)) in kinds.iter().zip(&mut rates) {

@@ -1,10 +1,11 @@
 //! Work with data that is checked.
 
+use std::path::Path;
 use std::time::Duration;
 
 use cabled::lockdown::Lockdown;
 
-use crate::system::{Kind, System};
+use crate::system::{Kind, Process, SOCKET, System};
 use crate::work::{self, Route};
 use crate::{Failure, Outcome, plug};
 
@@ -70,6 +71,40 @@ pub async fn two_phones(kind: Kind) -> Outcome {
     Ok(format!(
         "40 connections each at once; one gone in {:.2} s, then on the other {note}",
         gone.as_secs_f64()
+    ))
+}
+
+/// Our daemon told to end ends in order, and the phone is free at once; and where another daemon serves, it does not
+/// start, and takes nothing away.
+pub async fn stop() -> Outcome {
+    let system = System::start(Kind::OursUnpaired).await?;
+    let phone = plug::phone(1)?;
+    let _plugged = plug::plug(&phone).await?;
+    let (route, _) = system.find(phone.udid(), FOUND).await?;
+    let _in_use = work::open(&route, crate::workbench::ECHO).await?;
+    let System::Daemon(_, mut process) = system else {
+        return Err("not a daemon".into());
+    };
+    let took = process.stop()?;
+    if Path::new(SOCKET).exists() {
+        return Err("the socket is still there".into());
+    }
+
+    let stock = System::start(Kind::StockUnpaired).await?;
+    let (route, free) = stock.find(phone.udid(), FOUND).await?;
+    let mut second = Process::start("usbmuxd-cabled", &["-p", "-P", "NONE"])?;
+    let (status, _) = second.ended(Duration::from_secs(10))?;
+    if status.success() {
+        return Err("a second daemon on the same socket says that all went well".into());
+    }
+    work::connections(&route, 5, 1).await?;
+    if stock.list().await?.is_empty() {
+        return Err("the first daemon lists nothing any more".into());
+    }
+    Ok(format!(
+        "ended in {:.2} s, the stock daemon had the phone after {:.1} s and kept its socket",
+        took.as_secs_f64(),
+        free.as_secs_f64()
     ))
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cabled::usbmux::{DeviceSource, Trouble};
+use cabled::virtualdevice::usb::{Function, Mode, UsbOptions};
 
 use crate::system::{Kind, System};
 use crate::tools::{self, configuration, output, until, usb_devices};
@@ -71,6 +72,43 @@ pub async fn busy() -> Outcome {
     ))
 }
 
+/// A phone in a mode without the multiplexer is asked for another and comes back; one at the same port that has it nowhere
+/// is told of, and not asked again.
+pub async fn mode() -> Outcome {
+    let system = System::start(Kind::Direct).await?;
+    let System::Direct(bus) = &system else { unreachable!() };
+    let phone = plug::phone(1)?;
+    let options = UsbOptions::of_profile(phone.profile()).with_mode(Mode::NcmOnly);
+    let plugged = plug::plug_as(&phone, options).await?;
+    let (route, found) = system.find(phone.udid(), FOUND).await?;
+    work::connections(&route, 5, 1).await?;
+    drop(plugged);
+    system.lose(phone.udid(), FOUND).await?;
+
+    let old = UsbOptions::of_profile(phone.profile())
+        .with_configurations(vec![vec![Function::Ptp]])
+        .with_newest_mode(None);
+    let _plugged = plug::plug_as(&phone, old).await?;
+    let started = Instant::now();
+    while !bus
+        .troubles()
+        .iter()
+        .any(|trouble| matches!(trouble, Trouble::NoMultiplexer { configurations: 1, .. }))
+    {
+        if started.elapsed() > FOUND {
+            return Err(format!("no word of a phone without the multiplexer: {:?}", bus.troubles()).into());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let said = started.elapsed();
+    system.stop().await;
+    Ok(format!(
+        "in another mode and found after {:.2} s; one without it told of after {:.2} s",
+        found.as_secs_f64(),
+        said.as_secs_f64()
+    ))
+}
+
 /// The kernel's own driver for the phone's network is there too, as on every desktop.
 pub async fn beside_ipheth() -> Outcome {
     let module = std::fs::read_dir("/modules/extra")?
@@ -110,8 +148,8 @@ pub async fn unconfigured(kind: Kind) -> Outcome {
     let (route, found) = system.find(phone.udid(), FOUND).await?;
     work::connections(&route, 5, 1).await?;
     drop(plugged);
-    if kind == Kind::StockUnpaired {
-        // The rule also asks this daemon to end when the last phone is gone, which it does sooner or later.
+    if kind != Kind::Direct {
+        // The rule also asks a daemon to end when the last phone is gone, which it does sooner or later.
         until(FOUND, "the kernel has lost the phone", || usb_devices().is_empty())?;
         drop(system);
         system = System::start(kind).await?;
