@@ -32,6 +32,7 @@ pub mod people;
 pub mod records;
 pub mod script;
 pub mod select;
+pub mod sync;
 pub mod usbip;
 pub mod usbmux;
 pub mod wire;
@@ -86,4 +87,8 @@ targets! {
     people::typedstream,
     people::records_database,
     records::note_body,
+    sync::vcard,
+    sync::icalendar,
+    sync::bookmarks_html,
+    sync::sync_records,
 }

@@ -1,5 +1,6 @@
 //! Bookmarks and notes through their files and back; records of every kind through their views.
 #![cfg(feature = "interchange")]
+#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "test code")]
 
 use cabled_syncproto::entity;
 use cabled_syncproto::interchange::{InterchangeError, Limits, bookmarks, notes};

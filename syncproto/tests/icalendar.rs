@@ -1,5 +1,11 @@
 //! Calendars through iCalendar and back, in both directions. Spec: mobilesync, sections 8.2 and 8.6.
 #![cfg(feature = "vobject")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test code"
+)]
 
 use cabled_syncproto::entity;
 use cabled_syncproto::interchange::icalendar::{self, NOT_SYNCABLE, Read};

@@ -5,6 +5,7 @@ mod backups;
 mod libimobiledevice;
 mod pymobiledevice3;
 mod readers;
+mod sync;
 #[cfg(unix)]
 mod usbmuxd;
 
@@ -17,6 +18,7 @@ fn main() {
     trials.extend(pymobiledevice3::trials());
     trials.extend(backups::trials());
     trials.extend(readers::trials());
+    trials.extend(sync::trials());
     #[cfg(unix)]
     trials.extend(usbmuxd::trials());
     libtest_mimic::run(&arguments, trials).exit();

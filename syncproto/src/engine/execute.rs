@@ -2,16 +2,14 @@
 //! Holds no replica and does no I/O.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 
-use super::canon;
 use super::decide::Fate;
-use super::draft::{Planned, needs};
+use super::draft::Planned;
 use super::id::{EngineId, Side, Sides};
 use super::identity::{Is, Item};
 use super::plan::{Action, Plan, Verb};
-use super::settle::put;
-use super::state::{Held, Kind, PairState, Pending, Pushed, TOMBSTONE, Tombstone, Why};
+use super::rows::Rowing;
+use super::state::{PairState, TOMBSTONE, Tombstone};
 use super::value::{Fields, Ref};
 use crate::record::{Change, RecordId};
 
@@ -67,13 +65,13 @@ pub enum Outcome {
 /// A plan that is being carried out.
 #[derive(Debug)]
 pub struct Execution {
-    planned: Planned,
-    at: Sides<usize>,
-    natives: Sides<HashMap<EngineId, String>>,
-    results: Sides<HashMap<EngineId, Outcome>>,
+    pub(super) planned: Planned,
+    pub(super) at: Sides<usize>,
+    pub(super) natives: Sides<HashMap<EngineId, String>>,
+    pub(super) results: Sides<HashMap<EngineId, Outcome>>,
     /// Records with relations to something that is not there.
-    dangling: Sides<BTreeSet<EngineId>>,
-    size: usize,
+    pub(super) dangling: Sides<BTreeSet<EngineId>>,
+    pub(super) size: usize,
 }
 
 impl Execution {
@@ -253,7 +251,7 @@ impl Execution {
             .count()
     }
 
-    fn done(&self, side: Side, id: &EngineId) -> bool {
+    pub(super) fn done(&self, side: Side, id: &EngineId) -> bool {
         matches!(self.results.get(side).get(id), Some(Outcome::Done { .. }))
     }
 
@@ -313,289 +311,5 @@ impl Execution {
         state.conflicts.retain(|(id, _), _| rows.contains_key(id));
         state.rows = rows;
         state
-    }
-}
-
-/// One row after the session.
-struct Rowing<'a> {
-    execution: &'a Execution,
-    item: &'a Item,
-    at: usize,
-    number: u32,
-    /// The side of which nobody knows yet whether its writes became visible.
-    doubt: Option<Side>,
-}
-
-impl Rowing<'_> {
-    /// Whether what was done on a side is known to be there.
-    fn confirms(&self, side: Side) -> bool {
-        self.execution.planned.capabilities.get(side).confirms && self.doubt != Some(side)
-    }
-
-    fn row(&self) -> Option<super::state::Row> {
-        let verdict = self.execution.planned.verdicts.get(self.at)?;
-        match verdict.fate {
-            Fate::Leave => self.as_it_is(),
-            Fate::Go => self.gone(),
-            Fate::Deselect => self.deselected(),
-            Fate::Stay => self.stays(verdict),
-        }
-    }
-
-    fn as_it_is(&self) -> Option<super::state::Row> {
-        let mut row = self.item.row.clone();
-        for side in Side::BOTH {
-            match self.item.is.get(side) {
-                Is::There => *row.seen.get_mut(side) = self.item.now.get(side).clone(),
-                Is::Leaving => {}
-                Is::Absent | Is::Gone | Is::Lost => {
-                    *row.native.get_mut(side) = None;
-                    *row.seen.get_mut(side) = None;
-                }
-            }
-        }
-        let nowhere = Side::BOTH.iter().all(|side| row.native.get(*side).is_none());
-        (!nowhere).then_some(row)
-    }
-
-    /// Whether a deletion was done, with what it belongs to or alone.
-    fn deleted(&self, side: Side) -> bool {
-        let execution = self.execution;
-        let mut at = self.at;
-        for _ in 0..16 {
-            let Some(item) = execution.planned.people.items.get(at) else {
-                return false;
-            };
-            let deletes = execution
-                .planned
-                .verdicts
-                .get(at)
-                .is_some_and(|verdict| matches!(verdict.fate, Fate::Go | Fate::Deselect));
-            if execution.done(side, &item.id) && deletes {
-                return true;
-            }
-            let owner = [side, side.other()]
-                .iter()
-                .find_map(|side| execution.planned.people.owner(at, *side));
-            match owner {
-                Some(owner)
-                    if item
-                        .fields(side)
-                        .or(item.any())
-                        .is_some_and(|fields| fields.kind() == crate::schema::EntityKind::Child) =>
-                {
-                    at = owner
-                }
-                _ => return false,
-            }
-        }
-        false
-    }
-
-    fn gone(&self) -> Option<super::state::Row> {
-        let mut row = self.item.row.clone();
-        let mut left = false;
-        let mut pending = false;
-        for side in Side::BOTH {
-            if !self.item.there(side) {
-                *row.native.get_mut(side) = None;
-                *row.seen.get_mut(side) = None;
-                continue;
-            }
-            if !self.deleted(side) {
-                left = true;
-                *row.seen.get_mut(side) = self.item.now.get(side).clone();
-                continue;
-            }
-            *row.seen.get_mut(side) = None;
-            if self.confirms(side) {
-                *row.native.get_mut(side) = None;
-            } else {
-                pending = true;
-                let agreed = row.agreed.clone();
-                *row.more().pending.get_mut(side) = Some(Pending {
-                    kind: Kind::Delete,
-                    before: self.item.now.get(side).clone(),
-                    agreed,
-                    pushes: vec![Pushed {
-                        wanted: None,
-                        other: None,
-                    }],
-                    session: self.number,
-                });
-            }
-        }
-        if pending && !left {
-            row.agreed = Sides::default();
-        }
-        (left || pending).then_some(row)
-    }
-
-    fn deselected(&self) -> Option<super::state::Row> {
-        let mut row = self.as_it_is()?;
-        if self.deleted(Side::Device) {
-            row.native.device = None;
-            row.seen.device = None;
-            row.agreed = Sides::default();
-            row.more = None;
-            if let Some(now) = &self.item.now.computer {
-                let content = canon::record_hash(now).0;
-                row.more().held.device = Some(Held {
-                    why: Why::OutOfSelection,
-                    content,
-                });
-            }
-        }
-        Some(row)
-    }
-
-    fn stays(&self, verdict: &super::decide::Verdict) -> Option<super::state::Row> {
-        let execution = self.execution;
-        let item = self.item;
-        let mut row = item.row.clone();
-        let mut finals: Sides<Option<Arc<Fields>>> = Sides::default();
-        let mut wrote = Sides::<bool>::default();
-        let mut missing: Sides<Vec<String>> = Sides::default();
-        for side in Side::BOTH {
-            let want = verdict.want.get(side).as_ref();
-            let done = execution.done(side, &item.id);
-            let there = item.there(side);
-            let open = match want {
-                Some(want) if there => needs(item, want, side, &execution.planned.capabilities),
-                _ => Vec::new(),
-            };
-            let written = done && (!there || !open.is_empty());
-            *wrote.get_mut(side) = written;
-            *finals.get_mut(side) = match (there, written, want) {
-                (_, true, Some(want)) => Some(self.predicted(side, want)),
-                (true, ..) => item.now.get(side).clone(),
-                _ => None,
-            };
-            if !written {
-                *missing.get_mut(side) = open;
-            } else if execution.dangling.get(side).contains(&item.id)
-                && let Some(want) = want
-            {
-                *missing.get_mut(side) = self.dangling_groups(side, want);
-            }
-            *row.native.get_mut(side) = match finals.get(side) {
-                Some(_) => execution
-                    .natives
-                    .get(side)
-                    .get(&item.id)
-                    .map(|native| native.as_str().into()),
-                None => None,
-            };
-            *row.seen.get_mut(side) = finals.get(side).clone();
-            self.rejected(&mut row, side, want.is_some() && !there);
-        }
-        if finals.device.is_none() && finals.computer.is_none() {
-            return None;
-        }
-        let before = row.agreed.clone();
-        match (&finals.device, &finals.computer) {
-            (Some(_), Some(_)) => agree(&mut row, &finals, &missing, &verdict.moved),
-            _ => row.agreed = Sides::default(),
-        }
-        for side in Side::BOTH {
-            if *wrote.get(side) && !self.confirms(side) {
-                self.push(&mut row, side, &finals, &before);
-            }
-        }
-        row.tidy();
-        Some(row)
-    }
-
-    fn predicted(&self, side: Side, want: &Arc<Fields>) -> Arc<Fields> {
-        let predicted = self.execution.planned.capabilities.get(side).mask.predict(want);
-        if predicted == **want {
-            Arc::clone(want)
-        } else {
-            Arc::new(predicted)
-        }
-    }
-
-    /// Groups that went out with relations left out.
-    fn dangling_groups(&self, side: Side, want: &Fields) -> Vec<String> {
-        let lost = |one: &Ref| matches!(one, Ref::Known(id) if self.execution.natives.get(side).get(id).is_none());
-        let keys = want.iter().filter(|(_, datum)| datum.refs().iter().any(lost));
-        keys.map(|(key, _)| want.group_of(key).to_owned()).collect()
-    }
-
-    fn rejected(&self, row: &mut super::state::Row, side: Side, create: bool) {
-        let refused = self.execution.results.get(side).get(&self.item.id) == Some(&Outcome::NotAccepted);
-        if !(refused && create) {
-            return;
-        }
-        let times = row.rejects(side, "*").saturating_add(1);
-        row.set_rejects(side, "*", times);
-        if times >= 2
-            && let Some(now) = self.item.now.get(side.other())
-        {
-            let content = canon::record_hash(now).0;
-            *row.more().held.get_mut(side) = Some(Held {
-                why: Why::Quarantined,
-                content,
-            });
-        }
-    }
-
-    /// The side does not say what it made of the write.
-    fn push(
-        &self,
-        row: &mut super::state::Row,
-        side: Side,
-        finals: &Sides<Option<Arc<Fields>>>,
-        agreed: &Sides<Option<Arc<Fields>>>,
-    ) {
-        let there = self.item.there(side);
-        let before = self.item.now.get(side).clone().filter(|_| there);
-        let pushed = Pushed {
-            wanted: finals.get(side).clone(),
-            other: finals.get(side.other()).clone(),
-        };
-        let number = self.number;
-        let pending = row.more().pending.get_mut(side);
-        let pending = pending.get_or_insert_with(|| Pending {
-            kind: if there { Kind::Update } else { Kind::Create },
-            before,
-            agreed: agreed.clone(),
-            pushes: Vec::new(),
-            session: number,
-        });
-        pending.session = number;
-        pending.pushes.push(pushed);
-    }
-}
-
-/// Moves what is agreed in those groups for which everything was done.
-fn agree(
-    row: &mut super::state::Row,
-    finals: &Sides<Option<Arc<Fields>>>,
-    missing: &Sides<Vec<String>>,
-    moved: &BTreeSet<String>,
-) {
-    for group in moved {
-        if Side::BOTH.iter().any(|side| missing.get(*side).contains(group)) {
-            continue;
-        }
-        for side in Side::BOTH {
-            if let Some(values) = finals.get(side).clone() {
-                put(row.agreed.get_mut(side), &values, group, Some(&values));
-            }
-        }
-    }
-    for side in Side::BOTH {
-        // Both exist and were looked at: what nothing was said about is agreed to be as it is not.
-        let model = finals.get(side).clone();
-        if let Some(model) = model {
-            let agreed = row
-                .agreed
-                .get_mut(side)
-                .get_or_insert_with(|| Arc::new(Fields::empty(&model.entity)));
-            if **agreed == *model {
-                *agreed = model;
-            }
-        }
     }
 }

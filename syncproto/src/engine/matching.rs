@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use super::canon::{self, ContentHash, fold};
 use super::id::{Side, Sides};
-use super::identity::{Is, People, value_of};
+use super::identity::{Is, People};
+use super::likeness::value_of;
 use super::mask::Mask;
 use super::report::Capabilities;
 use super::state::Why;

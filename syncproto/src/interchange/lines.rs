@@ -179,6 +179,9 @@ pub(crate) fn unfold(text: &str, limits: &Limits) -> Result<Vec<String>, Interch
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines: Vec<String> = Vec::new();
     for piece in text.split('\n').map(|piece| piece.trim_end_matches('\r')) {
+        // A carriage return within a line is never written, so that it must not mean anything here either.
+        let clean = piece.contains('\r').then(|| piece.replace('\r', ""));
+        let piece = clean.as_deref().unwrap_or(piece);
         match (piece.strip_prefix([' ', '\t']), lines.last_mut()) {
             (Some(more), Some(line)) => line.push_str(more),
             _ if piece.is_empty() => continue,

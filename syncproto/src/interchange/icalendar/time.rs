@@ -213,6 +213,9 @@ fn offset_text(seconds: i32) -> String {
     format!("{sign}{hours:02}{minutes:02}{tail}")
 }
 
+/// A change of a zone's clocks: the offset before and after in seconds, whether it is daylight time, what it is called.
+type Kind = (i32, i32, bool, String);
+
 /// A zone's rules as `VTIMEZONE`, from the year before `from` to 2037: each kind of change once, with all its dates.
 pub(super) fn describe(name: &str, from: Timestamp) -> Option<Vec<String>> {
     let zone = zone(name)?;
@@ -222,7 +225,7 @@ pub(super) fn describe(name: &str, from: Timestamp) -> Option<Vec<String>> {
     let moment = jiff::Timestamp::from_second(start.seconds()).ok()?;
     let first = zone.to_offset_info(moment);
     let mut before = first.offset().seconds();
-    let mut kinds: Vec<((i32, i32, bool, String), Vec<String>)> = Vec::new();
+    let mut kinds: Vec<(Kind, Vec<String>)> = Vec::new();
     let kind = |from: i32, to: i32, dst: Dst, name: &str| (from, to, dst.is_dst(), name.to_owned());
     kinds.push((
         kind(before, before, first.dst(), first.abbreviation()),
@@ -279,7 +282,7 @@ mod tests {
     fn an_hour_that_happens_twice_is_the_first_and_one_that_does_not_is_later() {
         let berlin = zone("Europe/Berlin").unwrap();
         let wall = |text: &str| match Wall::parse(text) {
-            Some(Wall::Local(time)) => instant(time, &berlin).map(|time| wall_text(time)),
+            Some(Wall::Local(time)) => instant(time, &berlin).map(wall_text),
             _ => None,
         };
         assert_eq!(wall("20261025T023000").as_deref(), Some("20261025T003000"));

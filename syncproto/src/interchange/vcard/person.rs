@@ -225,7 +225,8 @@ fn write_photo(person: &Person, version: Version) -> Option<String> {
         _ => "jpeg",
     };
     Some(match version {
-        Version::V4 => format!("PHOTO:data:image/{kind};base64,{}", encode(image)),
+        // The comma needs no escape, but Python's vobject cuts the picture off without one; every reader takes both.
+        Version::V4 => format!("PHOTO:data:image/{kind};base64\\,{}", encode(image)),
         Version::V3 => format!("PHOTO;ENCODING=b;TYPE={}:{}", kind.to_ascii_uppercase(), encode(image)),
     })
 }
