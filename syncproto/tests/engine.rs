@@ -415,6 +415,49 @@ fn newest_is_refused_where_records_carry_no_time() {
     assert_eq!(policy.check(&DataClass::Notes), Ok(()));
 }
 
+#[test]
+fn lines_of_a_card_are_paired_by_content_wherever_they_stand() {
+    let phone = |owner: &str, number: &str| {
+        Record::new(entity::PHONE_NUMBER)
+            .with("contact", Value::Array(vec![owner.into()]))
+            .with("value", number)
+    };
+    let device = vec![
+        ("1", person("Ann")),
+        ("p", phone("1", "5550100")),
+        ("q", phone("1", "5550200")),
+    ];
+    let before = vec![
+        ("a", person("Ann")),
+        ("a/0", phone("a", "5550100")),
+        ("a/1", phone("a", "5550200")),
+    ];
+    let mut inputs = inputs(1, &merge());
+    inputs.capabilities.computer = Capabilities::of_files().nameless_children(true);
+    let first = plan(
+        PairState::new(DataClass::Contacts),
+        reports(Standing::Own, &device, &before),
+        &inputs,
+    );
+    assert!(first.plan().is_empty(), "{}", first.plan());
+    let state = Execution::new(first).state(0);
+    // The lines changed places, and one of them its number.
+    let after = vec![
+        ("a", person("Ann")),
+        ("a/0", phone("a", "5550299")),
+        ("a/1", phone("a", "5550100")),
+    ];
+    inputs.session = SessionId([2; 16]);
+    let next = plan(state, reports(Standing::Own, &device, &after), &inputs);
+    let actions = &next.plan().actions.device;
+    assert_eq!(actions.len(), 1, "{}", next.plan());
+    assert_eq!(
+        (actions[0].verb, actions[0].native.as_deref()),
+        (Verb::Update, Some("q"))
+    );
+    assert!(next.plan().actions.computer.is_empty(), "{}", next.plan());
+}
+
 /// Peak memory of this process in MiB, where the system tells.
 fn peak() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
