@@ -192,6 +192,7 @@ pub(crate) fn fingerprint(bytes: &[u8]) -> String {
 }
 
 /// Adds to the array under a key.
+#[cfg(feature = "vobject")]
 pub(crate) fn append(dictionary: &mut Dictionary, key: String, more: Vec<Value>) {
     match dictionary.get_mut(&key).and_then(Value::as_array_mut) {
         Some(all) => all.extend(more),

@@ -20,7 +20,9 @@
 //! # How it fits together
 //! [`msg::Message`] is everything either side says, positions and placeholders as on the wire; a [`record::Record`] is one
 //! contact, phone number, event or bookmark with every key it came with; [`DataClass`] names the classes that are
-//! exchanged, with the version numbers and the order of entities that devices expect. All of it is free of transport, so a
+//! exchanged, with the version numbers and the order of entities that devices expect. [`schema`] says what each kind of
+//! record is made of and what a device stores of it; [`records`] has records as types; with the feature `vobject` the module
+//! `interchange` has them as files. All of it is free of transport, so a
 //! device can be played with the same types.
 //!
 //! # Limits
