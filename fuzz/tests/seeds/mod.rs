@@ -249,13 +249,6 @@ fn write_the_seeds() {
     for target in TARGETS {
         let folder = super::corpus(target.name);
         std::fs::create_dir_all(&folder).unwrap();
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            // What a fuzzer found is kept; it has another name.
-            if path.file_name().unwrap().to_string_lossy().starts_with("seed-") {
-                std::fs::remove_file(path).unwrap();
-            }
-        }
         let of_backups = backup_vectors().into_iter().filter(|(kind, _)| *kind == target.name);
         let all: BTreeSet<Vec<u8>> = of_backups
             .map(|(_, blob)| blob)
@@ -263,6 +256,16 @@ fn write_the_seeds() {
             .chain(made(target.name))
             .filter(|seed| !seed.is_empty() && seed.len() <= MAX_SEED)
             .collect();
+        if all.is_empty() {
+            continue; // its seeds are written by hand
+        }
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            // What a fuzzer found is kept; it has another name.
+            if path.file_name().unwrap().to_string_lossy().starts_with("seed-") {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
         // Evenly over all that there is, rather than the first of them.
         let bytes: usize = all.iter().map(Vec::len).sum();
         let every = bytes.div_ceil(MAX_CORPUS).max(1);
