@@ -37,7 +37,7 @@ pub fn vcard(data: &[u8]) {
     assert_eq!(again.groups.len(), read.groups.len());
 }
 
-/// An iCalendar file, as [`vcard`].
+/// An iCalendar file, as [`vcard()`].
 pub fn icalendar(data: &[u8]) {
     let Ok(id) = RecordId::new("calendar") else { return };
     let Ok(read) = icalendar::read(&String::from_utf8_lossy(data), &id, &small()) else {

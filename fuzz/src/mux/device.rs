@@ -181,7 +181,7 @@ impl Device {
     }
 }
 
-/// The device's machine, by the same rules as [`mux_host`].
+/// The device's machine, by the same rules as [`mux_host`](super::mux_host).
 pub fn mux_device(data: &[u8]) {
     let mut script = Script::new(data);
     let mut device = Device::new(&mut script);
