@@ -11,8 +11,8 @@ use cabled_wire::ids::DeviceId;
 use cabled_wire::io::{BoxFuture, BoxStream, Connect, ConnectError};
 use futures_core::Stream;
 use nusb::DeviceInfo;
-use nusb::hotplug::{HotplugEvent, HotplugWatch};
-use tokio::sync::{broadcast, watch};
+use nusb::hotplug::HotplugEvent;
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -30,6 +30,8 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 const LISTING_LIMIT: Duration = Duration::from_secs(10);
 /// Listings are this much rarer once the system has reported an arrival or departure by itself.
 const PROVEN: u32 = 10;
+/// Events of the system that may wait; while there are more the system keeps them.
+const EVENTS: usize = 256;
 
 /// The iPhones and iPads on this computer's USB ports, opened by this process. Cheap to clone.
 ///
@@ -166,9 +168,7 @@ impl Watcher {
 
     async fn run(mut self) {
         // Before the first listing: whoever arrives in between is seen by one of the two.
-        let mut hotplug = nusb::watch_devices()
-            .inspect_err(|error| tracing::warn!(%error, "the system reports no arrivals; the bus is listed instead"))
-            .ok();
+        let mut hotplug = events();
         let mut proven = false;
         let mut stop = self.stop.clone();
         let mut listing: Option<Pin<Box<dyn Future<Output = News> + Send>>> = Some(Box::pin(list()));
@@ -298,10 +298,36 @@ async fn list() -> News {
     })
 }
 
-/// The next event of the system; never, where it reports none.
-async fn next_event(hotplug: &mut Option<HotplugWatch>) -> HotplugEvent {
-    if let Some(watch) = hotplug {
-        if let Some(event) = poll_fn(|cx| Pin::new(&mut *watch).poll_next(cx)).await {
+/// The events of the system, read on a thread of their own: for each arrival files of the system are read, which wait
+/// while the kernel is still busy with the device, for seconds where it does not answer. The thread ends with the receiver.
+fn events() -> Option<mpsc::Receiver<HotplugEvent>> {
+    let mut watch = nusb::watch_devices()
+        .inspect_err(|error| tracing::warn!(%error, "the system reports no arrivals; the bus is listed instead"))
+        .ok()?;
+    let (sender, receiver) = mpsc::channel(EVENTS);
+    let runtime = tokio::runtime::Handle::current();
+    let read = move || {
+        runtime.block_on(async {
+            loop {
+                let event = tokio::select! {
+                    event = poll_fn(|cx| Pin::new(&mut watch).poll_next(cx)) => event,
+                    () = sender.closed() => return,
+                };
+                let Some(event) = event else { return };
+                if sender.send(event).await.is_err() {
+                    return;
+                }
+            }
+        });
+    };
+    tokio::task::spawn_blocking(read);
+    Some(receiver)
+}
+
+/// The next event; never, where the system reports none.
+async fn next_event(hotplug: &mut Option<mpsc::Receiver<HotplugEvent>>) -> HotplugEvent {
+    if let Some(events) = hotplug {
+        if let Some(event) = events.recv().await {
             return event;
         }
         *hotplug = None;
