@@ -1,6 +1,6 @@
 //! What finds the phone and opens connections to it: the stock daemon, ours, or our driver in this process.
 
-use std::path::Path;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,7 +68,7 @@ impl System {
             Kind::OursUnpaired => Process::start("usbmuxd-cabled", &["-p"])?,
         };
         tools::until(Duration::from_secs(10), "the daemon listens", || {
-            Path::new(SOCKET).exists()
+            UnixStream::connect(SOCKET).is_ok()
         })?;
         let address: DaemonAddr = format!("UNIX:{SOCKET}").parse()?;
         Ok(Self::Daemon(Daemon::new(address), process))
