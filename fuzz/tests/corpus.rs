@@ -179,7 +179,8 @@ fn mutated_corpora_break_no_promise() {
         let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (at as u64 + 1));
         let started = Instant::now();
         let mut runs = 0;
-        while runs < 3000 && started.elapsed() < share {
+        // A slow machine does fewer, and never none.
+        while runs < 20 || (runs < 3000 && started.elapsed() < share) {
             let mut input = files[random.below(files.len())].1.clone();
             for _ in 0..=random.below(6) {
                 let other = random.below(files.len());
@@ -188,6 +189,5 @@ fn mutated_corpora_break_no_promise() {
             run(target, "a mutation", &input);
             runs += 1;
         }
-        assert!(runs > 20, "{}: only {runs} runs in {share:?}", target.name);
     }
 }
