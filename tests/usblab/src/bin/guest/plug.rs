@@ -1,6 +1,6 @@
 //! Virtual phones on the guest's virtual USB controller.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cabled::virtualdevice::contents::Recipe;
@@ -8,6 +8,7 @@ use cabled::virtualdevice::usb::{UsbFaults, UsbOptions, UsbPhone};
 use cabled::virtualdevice::usbip::{Attachment, attach};
 use cabled::virtualdevice::{Phone, Profile};
 use cabled::wire::ids::Udid;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::Failure;
 use crate::tools;
@@ -21,6 +22,21 @@ pub struct Plugged {
     /// What goes wrong on its cable.
     pub faults: UsbFaults,
     _attachment: Attachment,
+}
+
+/// Phones have threads of their own, as real ones do: what a driver does in the kernel may wait for the phone's answer, and
+/// the kernel does not give such a wait up.
+fn threads_of_phones() -> Result<&'static Runtime, Failure> {
+    static THREADS: OnceLock<Runtime> = OnceLock::new();
+    if let Some(threads) = THREADS.get() {
+        return Ok(threads);
+    }
+    let threads = Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("phone")
+        .enable_all()
+        .build()?;
+    Ok(THREADS.get_or_init(|| threads))
 }
 
 /// A phone that is the same for the same seed, with a few files.
@@ -41,7 +57,8 @@ pub async fn plug(phone: &Phone) -> Result<Plugged, Failure> {
 pub async fn plug_as(phone: &Phone, options: UsbOptions) -> Result<Plugged, Failure> {
     let before = tools::usb_devices();
     let bench = Arc::new(Workbench::new(phone.clone()));
-    let attachment = attach(UsbPhone::new(bench, options)?).await?;
+    let device = UsbPhone::new(bench, options)?;
+    let attachment = threads_of_phones()?.spawn(attach(device)).await??;
     let found = || tools::usb_devices().len() > before.len();
     tools::until(Duration::from_secs(20), "the kernel has found the phone", found)?;
     Ok(Plugged {
