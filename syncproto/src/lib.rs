@@ -41,11 +41,17 @@ pub mod engine;
 #[cfg(feature = "interchange")]
 pub mod interchange;
 pub mod msg;
+#[cfg(feature = "pair")]
+pub mod pair;
 pub mod record;
 pub mod records;
+#[cfg(feature = "pair")]
+pub mod replica;
 pub mod schema;
 #[cfg(feature = "session")]
 pub mod session;
+#[cfg(feature = "pair")]
+pub mod store;
 
 pub use class::{DataClass, entity};
 

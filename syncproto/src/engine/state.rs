@@ -37,6 +37,8 @@ pub struct PairState {
     pub not_accepted_percent: u8,
     /// Sessions in a row that broke at the same batch, and the size to which batches are cut.
     pub bisect: Option<Bisect>,
+    /// A replacement of the device broke off: what is missing there was not deleted by anybody.
+    pub replacing: bool,
     pub(crate) rows: BTreeMap<EngineId, Row>,
     pub(crate) tombstones: Vec<Tombstone>,
     pub(crate) conflicts: BTreeMap<(EngineId, String), Kept>,
@@ -204,6 +206,7 @@ impl PairState {
             alternations: 0,
             not_accepted_percent: 0,
             bisect: None,
+            replacing: false,
             rows: BTreeMap::new(),
             tombstones: Vec::new(),
             conflicts: BTreeMap::new(),

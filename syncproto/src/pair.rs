@@ -1,0 +1,1 @@
+//! One class of a device and a place on the computer, brought together.
