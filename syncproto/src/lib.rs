@@ -35,6 +35,8 @@
 //! - `interchange`: bookmarks as HTML and JSON, notes as text and JSON.
 //! - `vobject`: contacts as vCard, calendars as iCalendar.
 
+#[cfg(feature = "pair")]
+mod blocking;
 mod class;
 #[cfg(feature = "engine")]
 pub mod engine;

@@ -111,6 +111,30 @@ impl Opened {
             build: None,
         }
     }
+
+    /// How much it is going to tell. [`Extent::Everything`].
+    #[must_use]
+    pub fn extent(self, extent: Extent) -> Self {
+        Self { extent, ..self }
+    }
+
+    /// How it stands to the last commit. [`Standing::Own`].
+    #[must_use]
+    pub fn standing(self, standing: Standing) -> Self {
+        Self { standing, ..self }
+    }
+
+    /// What it is to be opened with next time. None.
+    #[must_use]
+    pub fn token(self, token: Option<String>) -> Self {
+        Self { token, ..self }
+    }
+
+    /// What it says of its software. Nothing.
+    #[must_use]
+    pub fn build(self, build: Option<String>) -> Self {
+        Self { build, ..self }
+    }
 }
 
 /// What [`Replica::read`] gives.

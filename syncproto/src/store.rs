@@ -40,11 +40,6 @@ pub enum Entry {
         /// Its records.
         ids: Vec<EngineId>,
     },
-    /// The device answered to the batch.
-    Pushed {
-        /// Its number.
-        batch: u32,
-    },
     /// The device is about to be asked to commit: this is the state if it does.
     ToCommit {
         /// The state, in which the computer's writes count as not seen yet.

@@ -11,8 +11,7 @@ pub struct Unfinished {
     pub session: Option<SessionId>,
     /// The device was told to forget everything, and the session did not end.
     pub cleared: bool,
-    /// The batch that was sent last and not answered, or not committed when the device refused to commit: its number and
-    /// records.
+    /// The batch that was sent last, unless all were answered: its number and records.
     pub broke_at: Option<(u32, Vec<EngineId>)>,
     /// The state if the device committed.
     pub to_commit: Option<Box<PairState>>,
@@ -43,8 +42,10 @@ impl Unfinished {
             Entry::Planned { .. } => {}
             Entry::Clearing => self.cleared = true,
             Entry::Pushing { batch, ids } => self.broke_at = Some((batch, ids)),
-            Entry::Pushed { .. } => self.broke_at = None,
-            Entry::ToCommit { state } => self.to_commit = Some(state),
+            Entry::ToCommit { state } => {
+                self.broke_at = None;
+                self.to_commit = Some(state);
+            }
             Entry::Committed => self.committed = true,
             Entry::NotCommitted => self.to_commit = None,
         }
