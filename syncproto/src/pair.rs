@@ -120,23 +120,25 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
         observer: &mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Result<Synced, SyncError> {
         request.policy.check(&self.class)?;
-        let outcome = self.session(request, observer).await?;
-        let Synced::Done(mut report) = outcome else {
-            return Ok(outcome);
+        let (synced, verify) = self.session(request, observer).await?;
+        let mut report = match synced {
+            Synced::Done(report) => report,
+            stopped => return Ok(stopped),
         };
-        if let Some((wanted, state)) = self.verification(request, &report).await? {
-            observer(Progress::Verifying);
-            report.verification = match self.verify(request, wanted, state).await {
-                Ok((verification, pending)) => {
-                    report.pending = pending;
-                    verification
-                }
-                Err(SyncError::Spent) => return Err(SyncError::Spent),
-                Err(error) => Verification::Failed {
-                    reason: in_full(&error),
-                },
-            };
-        }
+        let Some(state) = verify else {
+            return Ok(Synced::Done(report));
+        };
+        observer(Progress::Verifying);
+        report.verification = match self.verify(request, state).await {
+            Ok((verification, pending)) => {
+                report.pending = pending;
+                verification
+            }
+            // Both sides are as the report says, whatever became of the looking.
+            Err(error) => Verification::Failed {
+                reason: in_full(&error),
+            },
+        };
         Ok(Synced::Done(report))
     }
 

@@ -22,7 +22,7 @@
 //! # }
 //! ```
 //! # How it fits together
-//! `crate::pair::Pair` brings two replicas together: it opens and reads both, plans with [`crate::engine`], writes to both
+//! [`crate::pair::Pair`] brings two replicas together: it opens and reads both, plans with [`crate::engine`], writes to both
 //! and commits both. A replica on a disk implements [`BlockingReplica`], which knows no runtime, and is worked by
 //! [`OnThread`].
 //!
@@ -234,7 +234,7 @@ pub enum ReplicaError {
 /// [`write`](Self::write) for each batch; [`commit`](Self::commit) or, at any point after `open`, [`abort`](Self::abort).
 /// Then it can be opened again. After [`ReplicaError::Broken`] a replica that holds a connection is of no use any more.
 ///
-/// Every future says by its replica whether dropping it is safe; `crate::pair::Pair` counts on no more than this: what was
+/// Every future says by its replica whether dropping it is safe; [`crate::pair::Pair`] counts on no more than this: what was
 /// written and not committed is not visible to anybody afterwards.
 pub trait Replica: Send {
     /// What is true of it, whatever it holds.

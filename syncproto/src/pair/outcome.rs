@@ -67,7 +67,11 @@ pub struct Failure {
 /// Names no title: records are people's data.
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?} {} {}: {}", self.side, self.verb, self.entity, self.id, self.reason)
+        write!(
+            f,
+            "{} {:?} {} {}: {}",
+            self.side, self.verb, self.entity, self.id, self.reason
+        )
     }
 }
 
@@ -118,7 +122,9 @@ impl Report {
     #[must_use]
     pub fn count(&self, side: Side, verb: Verb) -> usize {
         let failed = self.failures.iter();
-        let failed = failed.filter(|one| one.side == side && one.verb == verb && !one.part).count();
+        let failed = failed
+            .filter(|one| one.side == side && one.verb == verb && !one.part)
+            .count();
         self.plan.count(side, verb).saturating_sub(failed)
     }
 }
@@ -129,7 +135,11 @@ impl fmt::Display for Report {
         for side in Side::BOTH {
             let count = |verb| self.count(side, verb);
             let (new, changed, gone) = (count(Verb::Create), count(Verb::Update), count(Verb::Delete));
-            writeln!(f, "{:<9} {new} new, {changed} changed, {gone} deleted", side.to_string())?;
+            writeln!(
+                f,
+                "{:<9} {new} new, {changed} changed, {gone} deleted",
+                side.to_string()
+            )?;
         }
         for failure in &self.failures {
             let title: String = failure.title.chars().filter(|c| !c.is_control()).take(60).collect();
@@ -140,7 +150,10 @@ impl fmt::Display for Report {
             Verification::NotWanted => Ok(()),
             Verification::Done { skipped: 0 } => writeln!(f, "verified: the device has what was written"),
             Verification::Done { skipped } => {
-                writeln!(f, "verified: the device skipped {skipped} writes; they are tried again next time")
+                writeln!(
+                    f,
+                    "verified: the device skipped {skipped} writes; they are tried again next time"
+                )
             }
             Verification::Failed { reason } => writeln!(f, "not verified: {reason}"),
         }

@@ -79,7 +79,9 @@ impl FromStr for Approval {
 
 fn bytes<const N: usize>(text: &str) -> Result<[u8; N], NotAnApproval> {
     let digits: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(c.to_digit(16)?).ok()).collect();
-    let digits = digits.filter(|digits| digits.len() == N.saturating_mul(2)).ok_or(NotAnApproval)?;
+    let digits = digits
+        .filter(|digits| digits.len() == N.saturating_mul(2))
+        .ok_or(NotAnApproval)?;
     let mut bytes = [0; N];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
         *byte = pair.iter().fold(0, |byte, digit| (byte << 4) | digit);

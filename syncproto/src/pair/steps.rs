@@ -9,9 +9,10 @@ use super::outcome::{Failure, Preview, Report, Synced, Verification};
 use super::request::{Approval, Request};
 use super::{Pair, Progress, SyncError};
 use crate::engine::{
-    Execution, Extent, Inputs, Outcome, PairState, Planned, Report as Told, Reports, SessionId, Side, Sides, Standing,
-    Stop, plan,
+    Execution, Extent, Inputs, PairState, Planned, Report as Told, Reports, SessionId, Side, Sides, Standing, Stop,
+    plan,
 };
+use crate::record::Changes;
 use crate::replica::{End, OpenRequest, Opened, Replica, ReplicaError, Told as Heard};
 use crate::store::{Entry, Loaded, Snapshot, StateStore};
 
@@ -28,18 +29,23 @@ struct Session {
 }
 
 impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
-    /// One session; verification apart.
-    pub(super) async fn session(&mut self, request: &Request, observer: Observer<'_>) -> Result<Synced, SyncError> {
+    /// One session; gives the state if the device is to be read again after it.
+    pub(super) async fn session(
+        &mut self,
+        request: &Request,
+        observer: Observer<'_>,
+    ) -> Result<(Synced, Option<PairState>), SyncError> {
         let id = request.approval.map_or_else(fresh, |approval| approval.session);
         let (state, doubt) = self.take_up().await?;
         // Before the device, which may be edited while this takes its time.
         let computer = self.open_computer(id, &state, doubt.is_some()).await?;
-        let mut told = Vec::new();
-        let end = read(&mut self.computer, Side::Computer, observer, async |batch| {
-            told.push(batch);
-            Ok(())
-        });
-        let end = give_up_on_error(end.await, &mut self.computer).await?;
+        let (told, end) = match self.read_computer(observer).await {
+            Ok(told) => told,
+            Err(error) => {
+                log_if_failed(self.computer.abort("it could not be read").await, Side::Computer);
+                return Err(error);
+            }
+        };
         let wanted = match doubt.is_some() || state.tokens.device.is_none() || state.wants_full(now()) {
             true => Extent::Everything,
             false => Extent::Changes,
@@ -107,9 +113,12 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
 
     /// Keeps a state that turned out to be true, and ends the journal that said so.
     async fn adopt(&mut self, state: PairState) -> Result<PairState, SyncError> {
-        let kept = state.clone();
-        self.store.run(move |store| store.commit(kept, Snapshot::Drop)).await?;
-        Ok(state)
+        self.keep(state, Snapshot::Drop).await
+    }
+
+    async fn keep(&mut self, state: PairState, snapshot: Snapshot) -> Result<PairState, SyncError> {
+        let kept = move |store: &mut S| store.commit(&state, snapshot).map(|()| state);
+        self.store.run(kept).await
     }
 
     async fn open_computer(&mut self, id: SessionId, state: &PairState, full: bool) -> Result<Opened, SyncError> {
@@ -164,7 +173,7 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
         state: PairState,
         mut reports: Reports,
         observer: Observer<'_>,
-    ) -> Result<Synced, SyncError> {
+    ) -> Result<(Synced, Option<PairState>), SyncError> {
         let end = self.read_device(&mut reports, observer).await?;
         conclude(&mut reports, Side::Device, end);
         let mut inputs = Inputs::new(session.id);
@@ -186,28 +195,60 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
                 approval,
             };
             self.give_up("only a plan was wanted").await?;
-            return Ok(if stopped && !request.preview {
-                Synced::Stopped(preview)
-            } else {
-                Synced::Preview(preview)
-            });
+            let synced = match request.preview {
+                true => Synced::Preview(preview),
+                false => Synced::Stopped(preview),
+            };
+            return Ok((synced, None));
         }
         let hash = approval.hash;
-        self.store.run(move |store| store.append(Entry::Planned { hash })).await?;
+        self.store
+            .run(move |store| store.append(Entry::Planned { hash }))
+            .await?;
         self.carry_out(request, session, planned, observer).await
     }
 
+    async fn read_computer(&mut self, observer: Observer<'_>) -> Result<(Vec<Changes>, End), SyncError> {
+        let side = Side::Computer;
+        let (mut told, mut records) = (Vec::new(), 0_usize);
+        loop {
+            match self
+                .computer
+                .read()
+                .await
+                .map_err(|source| SyncError::Read { side, source })?
+            {
+                Heard::Batch(batch) => {
+                    records = records.saturating_add(batch.len());
+                    told.push(batch);
+                    observer(Progress::Read { side, records });
+                }
+                Heard::End(end) => return Ok((told, end)),
+            }
+        }
+    }
+
     async fn read_device(&mut self, reports: &mut Reports, observer: Observer<'_>) -> Result<End, SyncError> {
-        let Self { device, store, .. } = self;
-        read(device, Side::Device, observer, async |batch| {
-            // Kept before it is acknowledged: the device forgets what it told.
-            let batch = store
-                .run(move |store| store.keep_told(Side::Device, &batch).map(|()| batch))
-                .await?;
-            reports.add(Side::Device, batch);
-            Ok(())
-        })
-        .await
+        let side = Side::Device;
+        let extent = reports.get(side).extent;
+        let mut records = 0_usize;
+        loop {
+            match self
+                .device
+                .read()
+                .await
+                .map_err(|source| SyncError::Read { side, source })?
+            {
+                Heard::Batch(batch) => {
+                    records = records.saturating_add(batch.len());
+                    // Kept before it is acknowledged: the device forgets what it told.
+                    let keep = move |store: &mut S| store.keep_told(side, extent, &batch).map(|()| batch);
+                    reports.add(side, self.store.run(keep).await?);
+                    observer(Progress::Read { side, records });
+                }
+                Heard::End(end) => return Ok(end),
+            }
+        }
     }
 
     fn capabilities(&self) -> Sides<crate::engine::Capabilities> {
@@ -223,7 +264,7 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
         session: &Session,
         planned: Planned,
         observer: Observer<'_>,
-    ) -> Result<Synced, SyncError> {
+    ) -> Result<(Synced, Option<PairState>), SyncError> {
         let mut failures = Vec::new();
         let mut execution = Execution::new(planned);
         self.stage(&mut execution, &mut failures, observer).await?;
@@ -256,12 +297,13 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
             state.tokens.device.clone_from(&session.device.token);
         }
         let report = report(plan, &state);
+        let verify = !report.plan.actions.device.is_empty() && commits && request.policy.verifies(&state);
         let snapshot = match session.device.extent {
             Extent::Everything => Snapshot::Keep(request.policy.kept_snapshots()),
             Extent::Changes => Snapshot::Drop,
         };
-        self.store.run(move |store| store.commit(state, snapshot)).await?;
-        Ok(Synced::Done(report))
+        let state = self.keep(state, snapshot).await?;
+        Ok((Synced::Done(report), verify.then_some(state)))
     }
 
     /// The computer's writes, to where nobody sees them yet: a full disk shows before the device is written to.
@@ -356,34 +398,22 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
             SyncError::Doubtful(_) | SyncError::NotCommitted(_) | SyncError::ComputerBehind(_) | SyncError::Spent
         );
         if device_is_open && !matches!(error, SyncError::Open { .. }) {
-            log_if_failed(self.device.abort("the computer gave the session up").await, Side::Device);
+            log_if_failed(
+                self.device.abort("the computer gave the session up").await,
+                Side::Device,
+            );
         }
         log_if_failed(self.computer.abort("the session was given up").await, Side::Computer);
         error
-    }
-
-    /// Whether the device is to be read again now, by the policy and by how new its software is.
-    pub(super) async fn verification(
-        &mut self,
-        request: &Request,
-        report: &Report,
-    ) -> Result<Option<(SessionId, PairState)>, SyncError> {
-        if report.plan.actions.device.is_empty() || !request.policy.asks_the_device_to_commit() {
-            return Ok(None);
-        }
-        let state = self.store.run(StateStore::load).await?.state;
-        Ok(state
-            .filter(|state| request.policy.verifies(state))
-            .map(|state| (fresh(), state)))
     }
 
     /// A second session on the same connection that reads everything and writes nothing.
     pub(super) async fn verify(
         &mut self,
         request: &Request,
-        id: SessionId,
         state: PairState,
     ) -> Result<(Verification, usize), SyncError> {
+        let id = fresh();
         let (state, device) = self.open_device(id, state, None, Extent::Everything).await?;
         let session = Session {
             id,
@@ -403,7 +433,8 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
         session: &Session,
         state: PairState,
     ) -> Result<(Verification, usize), SyncError> {
-        let (sessions, tokens) = (state.sessions, state.tokens.clone());
+        let counted = (state.sessions, state.build_sessions);
+        let token = state.tokens.computer.clone();
         let mut reports = session.reports();
         let end = self.read_device(&mut reports, &mut |_| {}).await?;
         conclude(&mut reports, Side::Device, end);
@@ -413,16 +444,18 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
         inputs.directly_after = true;
         let planned = elsewhere(move || plan(state, reports, &inputs)).await?;
         let skipped = planned.skipped();
-        let execution = self.commit_device(session, Execution::new(planned), &mut |_| {}).await?;
+        let execution = self
+            .commit_device(session, Execution::new(planned), &mut |_| {})
+            .await?;
         let now = session.now;
         let mut state = elsewhere(move || execution.state(now)).await?;
-        state.sessions = sessions;
+        (state.sessions, state.build_sessions) = counted;
         state.tokens = Sides {
             device: session.device.token.clone(),
-            computer: tokens.computer,
+            computer: token,
         };
         let pending = state.pending();
-        self.store.run(move |store| store.commit(state, Snapshot::Drop)).await?;
+        self.keep(state, Snapshot::Drop).await?;
         Ok((Verification::Done { skipped }, pending))
     }
 }
@@ -434,38 +467,11 @@ impl Session {
     }
 }
 
-/// Reads a side to its end, handing each batch on before the next one is asked for.
-async fn read<R: Replica>(
-    replica: &mut R,
-    side: Side,
-    observer: Observer<'_>,
-    mut keep: impl AsyncFnMut(crate::record::Changes) -> Result<(), SyncError>,
-) -> Result<End, SyncError> {
-    let mut records = 0_usize;
-    loop {
-        match replica.read().await.map_err(|source| SyncError::Read { side, source })? {
-            Heard::Batch(batch) => {
-                records = records.saturating_add(batch.len());
-                keep(batch).await?;
-                observer(Progress::Read { side, records });
-            }
-            Heard::End(end) => return Ok(end),
-        }
-    }
-}
-
 /// What the end of a side's telling says about all of it.
 fn conclude(reports: &mut Reports, side: Side, end: End) {
     let report = reports.get_mut(side);
     report.complete &= end.complete;
     report.undecodable.extend(end.unreadable);
-}
-
-async fn give_up_on_error<T, R: Replica>(result: Result<T, SyncError>, replica: &mut R) -> Result<T, SyncError> {
-    if result.is_err() {
-        log_if_failed(replica.abort("it could not be read").await, Side::Computer);
-    }
-    result
 }
 
 fn log_if_failed(aborted: Result<(), ReplicaError>, side: Side) {
@@ -485,5 +491,7 @@ fn fresh() -> SessionId {
 
 /// Seconds since 1970.
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }

@@ -27,7 +27,10 @@ impl<R: BlockingReplica> OnThread<R> {
         &mut self,
         work: impl FnOnce(&mut R) -> Result<T, ReplicaError> + Send + 'static,
     ) -> Result<T, ReplicaError> {
-        self.replica.run(work).await.map_err(|lost| ReplicaError::Broken(lost.into()))?
+        self.replica
+            .run(work)
+            .await
+            .map_err(|lost| ReplicaError::Broken(lost.into()))?
     }
 }
 
