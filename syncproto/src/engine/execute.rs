@@ -29,6 +29,18 @@ pub struct Write {
     pub entity: String,
     /// What is written. Relations name records by the side's identifiers, new ones of the same session by their engine id.
     pub change: Change,
+    /// The groups of keys in which an update differs from what is there, all groups of a new record, none of a deletion.
+    pub groups: Vec<String>,
+}
+
+impl Write {
+    /// Whether an update leaves a contact's picture as it is: a device is then told to keep its own, instead of being sent
+    /// it again. Spec: mobilesync, section 7.4.
+    #[must_use]
+    pub fn keeps_image(&self) -> bool {
+        let update = !self.new && matches!(self.change, Change::Upsert(_));
+        update && !self.groups.iter().any(|group| group == "image")
+    }
 }
 
 /// Some writes that may go in one message.
@@ -161,6 +173,7 @@ impl Execution {
             new: action.verb == Verb::Create,
             entity: action.entity.clone(),
             change,
+            groups: action.groups.clone(),
         })
     }
 
@@ -300,7 +313,7 @@ impl Execution {
             }
             .row();
             match row {
-                Some(row) => drop(rows.insert(item.id, row)),
+                Some(row) => drop(rows.insert(item.id, std::sync::Arc::new(row))),
                 None => state.tombstones.push(Tombstone {
                     id: item.id,
                     native: item.row.native.clone(),
