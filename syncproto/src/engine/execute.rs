@@ -32,8 +32,6 @@ pub struct Write {
     pub groups: Vec<String>,
     /// What is written. Relations name records by the side's identifiers, new ones of the same session by their engine id.
     pub change: Change,
-    /// The groups of keys in which an update differs from what is there, all groups of a new record, none of a deletion.
-    pub groups: Vec<String>,
 }
 
 impl Write {
@@ -175,7 +173,6 @@ impl Execution {
             entity: action.entity.clone(),
             groups: action.groups.clone(),
             change,
-            groups: action.groups.clone(),
         })
     }
 
