@@ -29,6 +29,8 @@
 //! # Limits
 //! A replica is worked by one session at a time, in the order that [`Replica`] names.
 
+#[cfg(feature = "session")]
+mod device;
 mod memory;
 mod thread;
 
@@ -37,6 +39,8 @@ use std::future::Future;
 use crate::engine::{Batch, Capabilities, EngineId, Extent, Outcome, SessionId, Standing};
 use crate::record::Changes;
 
+#[cfg(feature = "session")]
+pub use device::{Device, NoConnection};
 pub use memory::Memory;
 pub use thread::OnThread;
 
