@@ -8,6 +8,7 @@
 //! # Limits
 //! A store is used by one session at a time; an implementation has to see to it when programs share it.
 
+pub mod format;
 mod memory;
 mod unfinished;
 
