@@ -38,9 +38,6 @@
 mod read;
 mod write;
 
-#[cfg(test)]
-mod tests;
-
 use std::io::{self, Write};
 
 use sha2::{Digest, Sha256};
@@ -221,6 +218,16 @@ pub fn write_told(side: Side, extent: Extent, changes: &Changes, to: &mut impl W
 pub fn read_told(bytes: &[u8]) -> Result<(Side, Extent, Changes), FormatError> {
     open(Piece::Told, bytes, In::told)
 }
+
+/// How many records a batch that was told has, by its first bytes, of which nothing was checked.
+pub(super) fn peek_told(start: &[u8]) -> Result<u64, FormatError> {
+    In::new(start.get(HEAD..).unwrap_or_default())
+        .told_head()
+        .map(|(.., many)| many)
+}
+
+/// How many bytes [`peek_told`] wants at most.
+pub(super) const PEEK: u64 = 64;
 
 pub(super) fn write_numbered(number: u64, state: &PairState, to: &mut impl Write) -> Result<(), FormatError> {
     seal(Piece::State, to, |out| {

@@ -112,8 +112,12 @@ impl<'a> In<'a> {
         })
     }
 
-    fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+    fn list<T>(&mut self, read: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
         let len = self.number()?;
+        self.items(len, read)
+    }
+
+    fn items<T>(&mut self, len: u64, mut read: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
         let room = usize::try_from(len).unwrap_or(ROOM).min(ROOM);
         let mut list = Vec::with_capacity(room);
         for _ in 0..len {
@@ -377,14 +381,20 @@ impl<'a> In<'a> {
         })
     }
 
-    pub(super) fn told(&mut self) -> Result<(Side, Extent, Changes)> {
+    /// Whose batch it is, of what extent, and how many records it has.
+    pub(super) fn told_head(&mut self) -> Result<(Side, Extent, u64)> {
         let side = self.side()?;
         let extent = if self.yes("an extent")? {
             Extent::Changes
         } else {
             Extent::Everything
         };
-        let list = self.list(|input| {
+        Ok((side, extent, self.number()?))
+    }
+
+    pub(super) fn told(&mut self) -> Result<(Side, Extent, Changes)> {
+        let (side, extent, many) = self.told_head()?;
+        let list = self.items(many, |input| {
             let id = RecordId::new(input.text()?)?;
             let entity = match input.number()? {
                 0 => return Ok((id, Change::Delete)),

@@ -15,6 +15,9 @@ use crate::store::Entry;
 /// Bytes that are gathered before they are handed on.
 const CHUNK: usize = 64 << 10;
 
+/// Names that are known by their place in memory.
+const RECENT: usize = 256;
+
 /// Where a body is written to. `'s` is the content.
 pub(super) struct Out<'s, 'w> {
     to: &'w mut dyn Write,
@@ -22,6 +25,8 @@ pub(super) struct Out<'s, 'w> {
     written: u64,
     values: u64,
     names: HashMap<&'s str, u64>,
+    /// Names by where they stand in memory: almost all are shared, and hashing each would take longer than writing it.
+    recent: Box<[Option<(&'s str, u64)>; RECENT]>,
     /// The ids of the rows, ascending.
     ids: Vec<EngineId>,
     /// What the row or conflict has had so far.
@@ -37,6 +42,7 @@ impl<'s, 'w> Out<'s, 'w> {
             written: 0,
             values: 0,
             names: HashMap::new(),
+            recent: Box::new([None; RECENT]),
             ids: Vec::new(),
             records: Vec::new(),
             data: Vec::new(),
@@ -84,6 +90,9 @@ impl<'s, 'w> Out<'s, 'w> {
     }
 
     pub(super) fn number(&mut self, mut number: u64) -> Result<(), FormatError> {
+        if let [small @ 0..0x80, 0, 0, 0, 0, 0, 0, 0] = number.to_le_bytes() {
+            return self.bytes(&[small]);
+        }
         let mut all = [0_u8; 10];
         let mut len = 0_usize;
         for slot in &mut all {
@@ -149,11 +158,22 @@ impl<'s, 'w> Out<'s, 'w> {
     }
 
     fn name(&mut self, name: &'s str) -> Result<(), FormatError> {
-        if let Some(number) = self.names.get(name) {
+        let slot = (name.as_ptr().addr() >> 4) % RECENT;
+        if let Some(Some((known, number))) = self.recent.get(slot)
+            && std::ptr::eq(*known, name)
+        {
             return self.number(*number);
         }
+        let known = self.names.get(name).copied();
+        let number = known.unwrap_or_else(|| (self.names.len() as u64).saturating_add(1));
+        if let Some(recent) = self.recent.get_mut(slot) {
+            *recent = Some((name, number));
+        }
+        if known.is_some() {
+            return self.number(number);
+        }
         self.count()?;
-        self.names.insert(name, (self.names.len() as u64).saturating_add(1));
+        self.names.insert(name, number);
         self.number(0)?;
         self.text(name)
     }
