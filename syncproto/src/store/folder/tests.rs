@@ -187,6 +187,7 @@ fn cut(step: u32, left: Cut) -> bool {
 
     let what = format!("step {step} of {failed:?}, {left:?}");
     let mut store = FileStore::open(&folder).unwrap();
+    store.disk.power.cut_at(u32::MAX, scratch.path());
     let found = store.load().unwrap_or_else(|error| panic!("{what}: {error:?}"));
     let [old, new] = [before.load().unwrap(), after.load().unwrap()];
     let is = |one: &Loaded| found.state == one.state && found.unfinished == one.unfinished;

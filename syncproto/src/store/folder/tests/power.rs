@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::super::super::disk::Step;
@@ -36,7 +37,6 @@ struct Plan {
     torn: bool,
     /// Where what is replaced or removed is held until that is flushed.
     stash: PathBuf,
-    stashed: u32,
     names: Vec<(Undo, Vec<PathBuf>)>,
     contents: Vec<(File, u64)>,
 }
@@ -134,9 +134,10 @@ impl Power {
 }
 
 impl Plan {
-    fn hold(&mut self, path: &Path) -> Option<PathBuf> {
-        self.stashed += 1;
-        let held = self.stash.join(format!("held-{}", self.stashed));
+    fn hold(&self, path: &Path) -> Option<PathBuf> {
+        static HELD: AtomicU64 = AtomicU64::new(0);
+        let number = HELD.fetch_add(1, Ordering::Relaxed);
+        let held = self.stash.join(format!("held-{number}"));
         path.exists().then(|| {
             fs::hard_link(path, &held).unwrap();
             held
