@@ -34,6 +34,16 @@ pub struct Write {
     pub change: Change,
 }
 
+impl Write {
+    /// Whether an update leaves a contact's picture as it is: a device is then told to keep its own, instead of being sent
+    /// it again. Spec: mobilesync, section 7.4.
+    #[must_use]
+    pub fn keeps_image(&self) -> bool {
+        let update = !self.new && matches!(self.change, Change::Upsert(_));
+        update && !self.groups.iter().any(|group| group == "image")
+    }
+}
+
 /// Some writes that may go in one message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
@@ -302,7 +312,7 @@ impl Execution {
             }
             .row();
             match row {
-                Some(row) => drop(rows.insert(item.id, row)),
+                Some(row) => drop(rows.insert(item.id, std::sync::Arc::new(row))),
                 None => state.tombstones.push(Tombstone {
                     id: item.id,
                     native: item.row.native.clone(),
