@@ -1,7 +1,7 @@
 //! Carrying a plan out: batches in the order of section 7.2, outcomes back in, and the state that follows from them.
 //! Holds no replica and does no I/O.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::decide::Fate;
 use super::draft::Planned;
@@ -82,6 +82,8 @@ pub struct Execution {
     pub(super) planned: Planned,
     pub(super) at: Sides<usize>,
     pub(super) natives: Sides<HashMap<EngineId, String>>,
+    /// Records whose writes were handed out, or are about to be.
+    pub(super) handed: Sides<HashSet<EngineId>>,
     pub(super) results: Sides<HashMap<EngineId, Outcome>>,
     /// Records with relations to something that is not there.
     pub(super) dangling: Sides<BTreeSet<EngineId>>,
@@ -106,6 +108,7 @@ impl Execution {
             planned,
             at: Sides::default(),
             natives,
+            handed: Sides::default(),
             results: Sides::default(),
             dangling: Sides::default(),
             size,
@@ -135,6 +138,8 @@ impl Execution {
                 .any(|action| action.verb != Verb::Delete && (action.order.0, action.order.1) == (phase, level));
             let more = rest.clone().next().is_some();
             *self.at.get_mut(side) = end;
+            // A group of 500 people comes in the batch after them, and names them by the engine's identifiers.
+            self.handed.get_mut(side).extend(batch.iter().map(|action| action.id));
             let writes: Vec<Write> = batch.iter().filter_map(|action| self.write(side, action)).collect();
             if writes.is_empty() {
                 continue;
@@ -203,20 +208,7 @@ impl Execution {
             .is_some_and(|verdict| verdict.fate == Fate::Stay);
         let item = self.planned.people.items.get(at)?;
         let wanted = creates && *item.is.get(side) == Is::Absent && !failed && item.row.held(side).is_none();
-        let level = self.level(side, id)?;
-        (wanted && level).then(|| id.to_string())
-    }
-
-    /// Whether the record is among those that were handed out or are about to be.
-    fn level(&self, side: Side, id: &EngineId) -> Option<bool> {
-        let actions = self.planned.plan.actions.get(side);
-        let at = actions
-            .iter()
-            .take(*self.at.get(side))
-            .rev()
-            .take(self.size)
-            .any(|action| action.id == *id);
-        Some(at)
+        (wanted && self.handed.get(side).contains(id)).then(|| id.to_string())
     }
 
     fn translate(&mut self, side: Side, id: EngineId, want: &Fields) -> crate::record::Record {
