@@ -128,6 +128,12 @@ pub enum AvailabilityError {
         #[source]
         source: WireError,
     },
+    /// The device took the switch without a word and left it off: a profile or an account holds it.
+    #[error("the device keeps sync of {class} over the cable switched off; a profile or an account may hold it")]
+    NotSwitched {
+        /// The class.
+        class: DataClass,
+    },
 }
 
 impl Availability {
@@ -237,15 +243,22 @@ impl Availability {
 /// Dropping the future is safe; it may be done nevertheless.
 ///
 /// # Errors
-/// [`AvailabilityError::Lockdown`].
+/// [`AvailabilityError`].
 pub async fn enable(paired: &Paired, class: &DataClass, os_name: &str) -> Result<(), AvailabilityError> {
     let mut switch = Dictionary::new();
     switch.insert("DisableTethered".to_owned(), Value::Boolean(false));
     switch.insert("SyncingOS".to_owned(), os_name.into());
-    paired
+    let mut session = paired.session().await?;
+    session
         .set_value(Some(TETHERED), class.data_type(), switch.into())
         .await?;
-    Ok(())
+    // Devices ignore some writes without a word.
+    let tethered = session.get_value(Some(TETHERED), None).await?;
+    session.stop().await;
+    match Availability::of(class.clone(), None, tethered.as_ref(), None)?.disabled {
+        true => Err(AvailabilityError::NotSwitched { class: class.clone() }),
+        false => Ok(()),
+    }
 }
 
 /// The list of classes and both domains.
@@ -254,6 +267,7 @@ async fn settings(paired: &Paired) -> Result<[Option<Value>; 3], AvailabilityErr
     let classes = session.get_value(Some(ITUNES), Some(CLASSES)).await?;
     let tethered = session.get_value(Some(TETHERED), None).await?;
     let data_sync = session.get_value(Some(DATA_SYNC), None).await?;
+    session.stop().await;
     Ok([classes, tethered, data_sync])
 }
 

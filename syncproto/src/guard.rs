@@ -191,4 +191,12 @@ async fn listen(mut heard: Notifications, tell: watch::Sender<Asked>) {
             changes
         });
     }
+    // Nobody can ask to go on any more.
+    tell.send_if_modified(|asked| {
+        let waits = *asked == Asked::Suspend;
+        if waits {
+            *asked = Asked::GoOn;
+        }
+        waits
+    });
 }
