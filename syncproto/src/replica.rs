@@ -29,8 +29,12 @@
 //! # Limits
 //! A replica is worked by one session at a time, in the order that [`Replica`] names.
 
+#[cfg(feature = "files")]
+mod file;
 mod memory;
 mod thread;
+#[cfg(feature = "files")]
+pub mod vdir;
 
 use std::future::Future;
 
@@ -39,6 +43,8 @@ use crate::record::Changes;
 
 pub use memory::Memory;
 pub use thread::OnThread;
+#[cfg(feature = "files")]
+pub use vdir::Vdir;
 
 /// With what a session begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +137,8 @@ pub struct End {
     pub complete: bool,
     /// Records that are there and cannot be read, by the names they have there.
     pub unreadable: Vec<String>,
+    /// What people should know of what is there, a sentence each: the same card twice, an event that no device could follow.
+    pub notes: Vec<String>,
 }
 
 impl End {
@@ -140,6 +148,7 @@ impl End {
         Self {
             complete: true,
             unreadable: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -147,6 +156,13 @@ impl End {
     #[must_use]
     pub fn with_unreadable(mut self, unreadable: Vec<String>) -> Self {
         self.unreadable = unreadable;
+        self
+    }
+
+    /// What people should know.
+    #[must_use]
+    pub fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.notes = notes;
         self
     }
 }

@@ -231,12 +231,14 @@ impl Execution {
                     self.natives.get_mut(side).insert(id, native.as_str().to_owned());
                 }
                 Outcome::Done { native: None } => {}
-                _ => drop(
-                    self.natives
-                        .get_mut(side)
-                        .remove(&id)
-                        .filter(|native| *native != id.to_string()),
-                ),
+                // A record that was there before is there still.
+                _ => {
+                    let items = &self.planned.people;
+                    let item = items.at.get(&id).and_then(|at| items.items.get(*at));
+                    if !item.is_some_and(|item| item.there(side)) {
+                        self.natives.get_mut(side).remove(&id);
+                    }
+                }
             }
             self.results.get_mut(side).insert(id, outcome);
         }
