@@ -1,19 +1,24 @@
 //! What is kept between sessions: the state of a pair, the journal of a session that is under way, and pulled states for undo.
 //!
 //! # How it fits together
-//! `crate::pair::Pair` keeps one [`StateStore`] per class, device and computer. It loads it, appends an [`Entry`] before
+//! [`crate::pair::Pair`] keeps one [`StateStore`] per class, device and computer. It loads it, appends an [`Entry`] before
 //! each step that cannot be taken back, and replaces the state in one step at the end. After a cut the next
 //! [`load`](StateStore::load) gives what is known of the session that broke off as [`Unfinished`].
 //!
 //! # Limits
 //! A store is used by one session at a time; an implementation has to see to it when programs share it.
 
+mod memory;
 mod unfinished;
 
-use crate::engine::{EngineId, PairState, PlanHash, SessionId, Side};
+use crate::engine::{EngineId, Extent, PairState, PlanHash, SessionId, Side};
 use crate::record::Changes;
 
+pub use memory::MemoryStore;
 pub use unfinished::Unfinished;
+
+/// The most snapshots of sessions that broke off.
+const BROKEN_OFF: usize = 10;
 
 /// A step of a session, appended before it is done. Spec: mobilesync, section 15.6.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,11 +44,6 @@ pub enum Entry {
         batch: u32,
         /// Its records.
         ids: Vec<EngineId>,
-    },
-    /// The device answered to the batch.
-    Pushed {
-        /// Its number.
-        batch: u32,
     },
     /// The device is about to be asked to commit: this is the state if it does.
     ToCommit {
@@ -84,27 +84,30 @@ pub trait StateStore: Send + 'static {
     /// be read is: a state must not be guessed.
     fn load(&mut self) -> Result<Loaded, StoreError>;
 
-    /// Appends to the journal; the entry is on the disk when this returns. [`Entry::Begun`] starts a new journal.
+    /// Appends to the journal; the entry is on the disk when this returns. [`Entry::Begun`] starts a new journal, in which
+    /// nothing is left of a session before that broke off but that it cleared the device; if that one had begun to write,
+    /// what the device had told it becomes a snapshot first.
     ///
     /// # Errors
     /// [`StoreError`].
     fn append(&mut self, entry: Entry) -> Result<(), StoreError>;
 
-    /// Keeps what a side told, until the session ends; what the device told in a full report becomes a snapshot with the
-    /// commit. On the disk when this returns.
+    /// Keeps a batch of what a side told in a report of that extent, until the session ends; what the device told in a full
+    /// report becomes a snapshot with the commit. On the disk when this returns.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn keep_told(&mut self, side: Side, changes: &Changes) -> Result<(), StoreError>;
+    fn keep_told(&mut self, side: Side, extent: Extent, changes: &Changes) -> Result<(), StoreError>;
 
     /// Replaces the state in one step and closes the journal. What the device told becomes a snapshot if `snapshot` says
-    /// so; the oldest snapshots beyond `keep` are removed.
+    /// so and it was everything.
     ///
     /// # Errors
     /// [`StoreError`]; the state before or the new one is there, never a mixture, and with the one before the journal.
-    fn commit(&mut self, state: PairState, snapshot: Snapshot) -> Result<(), StoreError>;
+    fn commit(&mut self, state: &PairState, snapshot: Snapshot) -> Result<(), StoreError>;
 
-    /// Closes the journal with the state as it was: the session was given up before anything was written.
+    /// Closes the journal with the state as it was: the session was given up, and the device rolls it back. That the device
+    /// was cleared by a session before is not forgotten.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -114,10 +117,26 @@ pub trait StateStore: Send + 'static {
 /// What becomes of what the device told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Snapshot {
-    /// It was everything: kept for undo, with so many at most.
+    /// If it was everything it is kept for undo. So many snapshots are kept at most; the oldest go once the new one is safe.
     Keep(usize),
     /// It is forgotten.
     Drop,
+}
+
+/// What is known of a snapshot without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SnapshotInfo {
+    /// Its number; a later one has a greater.
+    pub number: u64,
+    /// When its session began, in seconds since 1970.
+    pub at: u64,
+    /// Bytes on the disk; 0 in memory.
+    pub bytes: u64,
+    /// Records in it.
+    pub records: u64,
+    /// Its session had begun to write to the device and was not committed. At most ten of these are kept.
+    pub broken_off: bool,
 }
 
 /// Why a store did not do what it was to do.

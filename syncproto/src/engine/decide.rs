@@ -115,8 +115,9 @@ impl<'a> Deciding<'a> {
     fn prepare(&mut self) {
         for item in &mut self.people.items {
             if Side::BOTH.iter().any(|side| *item.is.get(*side) == Is::Lost) {
-                item.row.agreed = Sides::default();
-                item.row.more = None;
+                let row = item.row_mut();
+                row.agreed = Sides::default();
+                row.more = None;
             }
             for side in Side::BOTH {
                 match item.is.get(side) {
@@ -305,7 +306,7 @@ impl<'a> Deciding<'a> {
             && let Some(now) = item.now.get(side.other())
         {
             let content = canon::record_hash(now).0;
-            *item.row.more().held.get_mut(side) = Some(Held { why, content });
+            *item.row_mut().more().held.get_mut(side) = Some(Held { why, content });
         }
     }
 
@@ -317,9 +318,9 @@ impl<'a> Deciding<'a> {
             {
                 let there = item.there(side.other());
                 *item.is.get_mut(side) = if there { Is::Absent } else { Is::Gone };
-                *item.row.native.get_mut(side) = None;
+                *item.row_mut().native.get_mut(side) = None;
                 if there {
-                    item.row.agreed = Sides::default();
+                    item.row_mut().agreed = Sides::default();
                     item.matched = true;
                 }
                 self.set(at, if there { Fate::Stay } else { Fate::Go });

@@ -291,10 +291,11 @@ fn is_root(fields: Option<&Fields>) -> bool {
 fn empty_device(people: &mut People) {
     for item in &mut people.items {
         item.is.device = Is::Absent;
-        item.row.native.device = None;
-        item.row.seen.device = None;
-        item.row.agreed = Sides::default();
-        item.row.more = None;
+        let row = item.row_mut();
+        row.native.device = None;
+        row.seen.device = None;
+        row.agreed = Sides::default();
+        row.more = None;
         item.now.device = None;
     }
 }
@@ -441,9 +442,10 @@ impl Drafting<'_> {
             });
             return true;
         }
-        *item.row.more().held.get_mut(side) = None;
-        item.row.set_rejects(side, "*", 0);
-        item.row.tidy();
+        let row = item.row_mut();
+        *row.more().held.get_mut(side) = None;
+        row.set_rejects(side, "*", 0);
+        row.tidy();
         false
     }
 

@@ -27,8 +27,21 @@ pub struct Write {
     pub new: bool,
     /// Its entity.
     pub entity: String,
+    /// The groups of keys in which the record changes there; all of them for a new one, none for a deletion. A device is not
+    /// sent a picture that it has.
+    pub groups: Vec<String>,
     /// What is written. Relations name records by the side's identifiers, new ones of the same session by their engine id.
     pub change: Change,
+}
+
+impl Write {
+    /// Whether an update leaves a contact's picture as it is: a device is then told to keep its own, instead of being sent
+    /// it again. Spec: mobilesync, section 7.4.
+    #[must_use]
+    pub fn keeps_image(&self) -> bool {
+        let update = !self.new && matches!(self.change, Change::Upsert(_));
+        update && !self.groups.iter().any(|group| group == "image")
+    }
 }
 
 /// Some writes that may go in one message.
@@ -38,7 +51,8 @@ pub struct Batch {
     pub writes: Vec<Write>,
     /// The entities in it.
     pub entities: BTreeSet<String>,
-    /// Whether no later batch writes these entities (deletions apart).
+    /// Whether no later batch writes these entities, or others that a device takes as one step with them, as it does contacts
+    /// and groups (deletions apart).
     pub completes: bool,
     /// Whether another batch follows.
     pub more: bool,
@@ -115,13 +129,10 @@ impl Execution {
             let end = start.saturating_add(take);
             let batch: Vec<Action> = actions.iter().skip(start).take(take).cloned().collect();
             let rest = actions.iter().skip(end);
-            let later: BTreeSet<&str> = rest
+            let (phase, level, _) = first.order;
+            let completes = !rest
                 .clone()
-                .filter(|action| action.verb != Verb::Delete)
-                .map(|action| action.entity.as_str())
-                .collect();
-            let level: BTreeSet<&str> = batch.iter().map(|action| action.entity.as_str()).collect();
-            let completes = level.is_disjoint(&later);
+                .any(|action| action.verb != Verb::Delete && (action.order.0, action.order.1) == (phase, level));
             let more = rest.clone().next().is_some();
             *self.at.get_mut(side) = end;
             let writes: Vec<Write> = batch.iter().filter_map(|action| self.write(side, action)).collect();
@@ -160,6 +171,7 @@ impl Execution {
             id,
             new: action.verb == Verb::Create,
             entity: action.entity.clone(),
+            groups: action.groups.clone(),
             change,
         })
     }
@@ -302,7 +314,7 @@ impl Execution {
             }
             .row();
             match row {
-                Some(row) => drop(rows.insert(item.id, row)),
+                Some(row) => drop(rows.insert(item.id, std::sync::Arc::new(row))),
                 None => state.tombstones.push(Tombstone {
                     id: item.id,
                     native: item.row.native.clone(),

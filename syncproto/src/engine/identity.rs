@@ -1,12 +1,13 @@
 //! Who is who: reported records to rows, by the id map where it is trusted, by content where it is not. Spec:
 //! mobilesync, section 15.4.
 
-use std::collections::{BTreeSet, HashMap};
+mod judge;
+mod lines;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::canon;
 use super::id::{EngineId, SessionId, Side, Sides};
-use super::likeness::{kin, plain, same_line, same_value, value_of};
 use super::report::{Capabilities, Extent, Report, Standing};
 use super::state::{PairState, Row};
 use super::value::{Datum, Fields, Name, Ref};
@@ -32,7 +33,7 @@ pub(crate) enum Is {
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) id: EngineId,
-    pub(crate) row: Row,
+    pub(crate) row: Arc<Row>,
     pub(crate) is: Sides<Is>,
     /// Whether this session's report speaks of it.
     pub(crate) covered: Sides<bool>,
@@ -51,7 +52,7 @@ impl Item {
     pub(crate) fn new(id: EngineId, entity: &Name) -> Self {
         Self {
             id,
-            row: Row::new(entity),
+            row: Arc::new(Row::new(entity)),
             is: Sides::default(),
             covered: Sides::default(),
             now: Sides::default(),
@@ -60,6 +61,11 @@ impl Item {
             assumed: false,
             merged: false,
         }
+    }
+
+    /// The row, to change.
+    pub(crate) fn row_mut(&mut self) -> &mut Row {
+        Arc::make_mut(&mut self.row)
     }
 
     pub(crate) fn there(&self, side: Side) -> bool {
@@ -87,7 +93,7 @@ impl Item {
 pub(crate) struct People {
     pub(crate) items: Vec<Item>,
     pub(crate) at: HashMap<EngineId, usize>,
-    natives: Sides<HashMap<Box<str>, usize>>,
+    natives: Sides<HashMap<Arc<str>, usize>>,
     /// Sides whose identifiers were found to be worthless.
     pub(crate) discarded: Sides<bool>,
     pub(crate) slips: Vec<usize>,
@@ -106,7 +112,7 @@ pub(crate) struct Terms<'a> {
 /// Takes state and reports apart and puts them together by record.
 pub(crate) fn meet(state: &mut PairState, reports: Sides<Report>, terms: &Terms<'_>) -> People {
     let mut people = People::known(state);
-    let mut fresh = Sides::<Vec<(Box<str>, Fields)>>::default();
+    let mut fresh = Sides::<Vec<(Arc<str>, Fields)>>::default();
     let Sides { device, computer } = reports;
     for (side, report) in [(Side::Device, device), (Side::Computer, computer)] {
         let capabilities = terms.capabilities.get(side);
@@ -155,7 +161,7 @@ impl People {
     }
 
     /// Hands reported records to their rows and gives those that have none.
-    fn take(&mut self, side: Side, report: Report, terms: &Terms<'_>) -> Vec<(Box<str>, Fields)> {
+    fn take(&mut self, side: Side, report: Report, terms: &Terms<'_>) -> Vec<(Arc<str>, Fields)> {
         let nameless = terms.capabilities.get(side).nameless_children;
         let mut natives = HashMap::with_capacity(self.items.len());
         for (at, item) in self.items.iter().enumerate() {
@@ -167,7 +173,7 @@ impl People {
         }
         let full = report.extent == Extent::Everything;
         let mut fresh = Vec::new();
-        let mut lines: HashMap<Box<str>, Vec<(Box<str>, Fields)>> = HashMap::new();
+        let mut lines = lines::Lines::new();
         for (native, fields) in report.records {
             let child = fields.as_ref().is_some_and(|fields| fields.kind() == EntityKind::Child);
             if let (true, true, Some(fields)) = (nameless, child, &fields)
@@ -192,7 +198,7 @@ impl People {
         }
         *self.natives.get_mut(side) = natives;
         if nameless {
-            self.align(side, &mut lines);
+            self.align(side, *terms.derive.get(side), &mut lines);
             fresh.extend(lines.into_values().flatten());
             fresh.sort_by(|a, b| a.0.cmp(&b.0));
         }
@@ -249,200 +255,8 @@ impl People {
         }
     }
 
-    /// Pairs the lines of a card with the children it had. Ambiguous ones are never paired by position.
-    fn align(&mut self, side: Side, lines: &mut HashMap<Box<str>, Vec<(Box<str>, Fields)>>) {
-        let mut had: HashMap<EngineId, Vec<usize>> = HashMap::new();
-        for (at, item) in self.items.iter().enumerate() {
-            if item.kind() == EntityKind::Child
-                && let Some(Ref::Known(owner)) = item.row.seen.get(side).as_ref().and_then(|seen| seen.owner())
-            {
-                had.entry(*owner).or_default().push(at);
-            }
-        }
-        for at in 0..self.items.len() {
-            let Some(item) = self.items.get(at) else { break };
-            let Some(native) = item.row.native.get(side).clone() else {
-                continue;
-            };
-            let known = item.there(side) && *item.covered.get(side) && item.kind() != EntityKind::Child;
-            let (true, Some(mut old)) = (known, had.remove(&item.id)) else {
-                continue;
-            };
-            let Some(new) = lines.get_mut(&native) else { continue };
-            type Rule = fn(&Fields, &Fields) -> bool;
-            let rules: [Rule; 2] = [same_line, same_value];
-            for rule in rules {
-                new.retain(|(native, fields)| {
-                    let twin = old.iter().position(|at| {
-                        let seen = self.items.get(*at).and_then(|item| item.row.seen.get(side).as_deref());
-                        seen.is_some_and(|seen| rule(seen, fields))
-                    });
-                    let Some(twin) = twin else { return true };
-                    let twin = old.remove(twin);
-                    self.line(side, twin, native, fields);
-                    false
-                });
-            }
-            let entity = |old: &usize| self.items.get(*old).map(|item| Arc::clone(&item.row.entity));
-            let entities: BTreeSet<_> = old.iter().filter_map(entity).collect();
-            for entity in entities {
-                let mut left = old
-                    .iter()
-                    .filter(|old| self.items.get(**old).is_some_and(|item| item.row.entity == entity));
-                let mut lone = (0_usize..)
-                    .zip(new.iter())
-                    .filter(|(_, (_, fields))| fields.entity == entity);
-                if let (Some(twin), None, Some((line, _)), None) =
-                    (left.next().copied(), left.next(), lone.next(), lone.next())
-                {
-                    let (native, fields) = new.remove(line);
-                    self.line(side, twin, &native, &fields);
-                }
-            }
-        }
-    }
-
-    fn line(&mut self, side: Side, at: usize, native: &str, fields: &Fields) {
-        if let Some(item) = self.items.get_mut(at) {
-            *item.row.native.get_mut(side) = Some(native.into());
-            *item.covered.get_mut(side) = true;
-            *item.is.get_mut(side) = Is::There;
-            *item.raw.get_mut(side) = Some(fields.clone());
-            self.natives.get_mut(side).insert(native.into(), at);
-        }
-    }
-
-    /// Looks whether reported records still are who they were: where identifiers may be reused, and where the map is not
-    /// to be trusted without a check.
-    fn judge(
-        &mut self,
-        side: Side,
-        mut fresh: Vec<(Box<str>, Fields)>,
-        reused: bool,
-        check: bool,
-    ) -> Vec<(Box<str>, Fields)> {
-        if !reused && !check {
-            return fresh;
-        }
-        let mut had: HashMap<EngineId, Vec<usize>> = HashMap::new();
-        let mut has: HashMap<Box<str>, Vec<String>> = HashMap::new();
-        let mut within: HashMap<EngineId, bool> = HashMap::new();
-        for (at, item) in self.items.iter().enumerate() {
-            let old = item.row.agreed.get(side).as_deref().and_then(Fields::owner);
-            let new = item.raw.get(side).as_ref().and_then(Fields::owner);
-            if let Some(Ref::Known(owner)) = old {
-                had.entry(*owner).or_default().push(at);
-                let native = self
-                    .at
-                    .get(owner)
-                    .and_then(|at| self.items.get(*at)?.row.native.get(side).as_deref());
-                if let (Some(Ref::Unknown(new)), true) = (new, item.kind() != EntityKind::Child)
-                    && native == Some(&**new)
-                {
-                    within.insert(*owner, true);
-                }
-            }
-            if let (Some(Ref::Unknown(owner)), Some(raw)) = (new, item.raw.get(side)) {
-                has.entry(owner.clone()).or_default().extend(value_of(raw));
-            }
-        }
-        for (_, fields) in &fresh {
-            if let Some(Ref::Unknown(owner)) = fields.owner() {
-                has.entry(owner.clone()).or_default().extend(value_of(fields));
-            }
-        }
-        let (mut strangers, mut judged) = (Vec::new(), 0_usize);
-        for (at, item) in self.items.iter().enumerate() {
-            let (Some(new), Some(old)) = (item.raw.get(side), item.row.agreed.get(side)) else {
-                continue;
-            };
-            if item.kind() == EntityKind::Child || canon::is_empty(old, &plain(old)) {
-                continue;
-            }
-            judged = judged.saturating_add(1);
-            let values = had.get(&item.id).into_iter().flatten();
-            let values = values.filter_map(|at| value_of(self.items.get(*at)?.row.agreed.get(side).as_deref()?));
-            let values: BTreeSet<String> = values.collect();
-            let native = item.row.native.get(side).as_deref().unwrap_or_default();
-            let shares_child = has
-                .get(native)
-                .is_some_and(|has| has.iter().any(|value| values.contains(value)));
-            let contents = !check && within.contains_key(&item.id);
-            if !(shares_child || contents || kin(old, new) || self.members(side, old, new)) {
-                strangers.push(at);
-            }
-        }
-        if check && strangers.len().saturating_mul(10) > judged {
-            *self.discarded.get_mut(side) = true;
-            return fresh;
-        }
-        for at in strangers {
-            self.slip(
-                side,
-                at,
-                had.get(&self.items.get(at).map_or(EngineId::from_bytes([0; 16]), |item| item.id)),
-                &mut fresh,
-            );
-        }
-        fresh
-    }
-
-    fn members(&self, side: Side, old: &Fields, new: &Fields) -> bool {
-        let mut pairs = new
-            .iter()
-            .filter_map(|(key, datum)| Some((old.get(key)?.refs(), datum.refs())));
-        pairs.any(|(old, new)| {
-            new.iter().any(|one| {
-                let Ref::Unknown(native) = one else { return false };
-                let item = self.natives.get(side).get(native).and_then(|at| self.items.get(*at));
-                item.is_some_and(|item| old.contains(&Ref::Known(item.id)))
-            })
-        })
-    }
-
-    /// The row's record is gone, and another one has its number.
-    fn slip(&mut self, side: Side, at: usize, parts: Option<&Vec<usize>>, fresh: &mut Vec<(Box<str>, Fields)>) {
-        self.slips.push(at);
-        let parts = parts
-            .into_iter()
-            .flatten()
-            .copied()
-            .filter(|at| self.items.get(*at).is_some_and(|item| item.kind() == EntityKind::Child));
-        let all: Vec<usize> = std::iter::once(at).chain(parts).collect();
-        for at in all {
-            let Some(item) = self.items.get_mut(at) else { continue };
-            let native = item.row.native.get_mut(side).take();
-            *item.is.get_mut(side) = Is::Gone;
-            *item.now.get_mut(side) = None;
-            item.assumed = true;
-            if let (Some(native), Some(fields)) = (native, item.raw.get_mut(side).take()) {
-                self.natives.get_mut(side).remove(&native);
-                fresh.push((native, fields));
-            }
-        }
-    }
-
-    /// None of a side's identifiers is worth anything: everything it told is new.
-    fn forget(&mut self, side: Side, fresh: &mut Vec<(Box<str>, Fields)>) {
-        self.natives.get_mut(side).clear();
-        for item in &mut self.items {
-            let native = item.row.native.get_mut(side).take();
-            if native.is_some() {
-                *item.is.get_mut(side) = Is::Lost;
-                *item.now.get_mut(side) = None;
-                if let Some(more) = &mut item.row.more {
-                    *more.pending.get_mut(side) = None;
-                }
-            }
-            if let (Some(native), Some(fields)) = (native, item.raw.get_mut(side).take()) {
-                fresh.push((native, fields));
-            }
-        }
-        fresh.sort_by(|a, b| a.0.cmp(&b.0));
-    }
-
     /// A record without a row. Where its identifier is one of ours, it is that record: we wrote it and did not hear.
-    fn welcome(&mut self, side: Side, native: Box<str>, fields: Fields, session: &SessionId) {
+    fn welcome(&mut self, side: Side, native: Arc<str>, fields: Fields, session: &SessionId) {
         let ours = native.parse::<EngineId>().ok().and_then(|id| self.at.get(&id).copied());
         let ours = ours.filter(|at| {
             self.items.get(*at).is_some_and(|item| {
@@ -466,7 +280,7 @@ impl People {
             item.matched |= ours.is_some();
             *item.is.get_mut(side) = Is::There;
             *item.covered.get_mut(side) = true;
-            *item.row.native.get_mut(side) = Some(native);
+            *item.row_mut().native.get_mut(side) = Some(native);
             *item.raw.get_mut(side) = Some(fields);
         }
     }
@@ -474,7 +288,7 @@ impl People {
     /// The item that a record belongs to on a side.
     pub(crate) fn owner(&self, at: usize, side: Side) -> Option<usize> {
         match self.items.get(at)?.fields(side)?.owner()? {
-            Ref::Unknown(native) => self.natives.get(side).get(native).copied(),
+            Ref::Unknown(native) => self.natives.get(side).get(&**native).copied(),
             Ref::Known(id) => self.at.get(id).copied(),
         }
     }
@@ -482,7 +296,7 @@ impl People {
     /// The item that a relation of a record leads to.
     pub(crate) fn related(&self, at: usize, side: Side, key: &str) -> Option<usize> {
         match self.items.get(at)?.fields(side)?.get(key)?.refs().first()? {
-            Ref::Unknown(native) => self.natives.get(side).get(native).copied(),
+            Ref::Unknown(native) => self.natives.get(side).get(&**native).copied(),
             Ref::Known(id) => self.at.get(id).copied(),
         }
     }
@@ -490,7 +304,7 @@ impl People {
     /// `other` is found to be `at`: what it is on `side` goes over.
     pub(crate) fn merge(&mut self, at: usize, other: usize, side: Side, assumed: bool) {
         let Some(from) = self.items.get_mut(other) else { return };
-        let native = from.row.native.get_mut(side).take();
+        let native = from.row_mut().native.get_mut(side).take();
         let raw = from.raw.get_mut(side).take();
         let now = from.now.get_mut(side).take();
         let covered = *from.covered.get(side);
@@ -502,14 +316,14 @@ impl People {
             self.natives.get_mut(side).insert(native.clone(), at);
         }
         let Some(item) = self.items.get_mut(at) else { return };
-        *item.row.native.get_mut(side) = native;
+        *item.row_mut().native.get_mut(side) = native;
         *item.raw.get_mut(side) = raw;
         *item.now.get_mut(side) = now;
         *item.covered.get_mut(side) = covered;
         *item.is.get_mut(side) = Is::There;
         // Nothing is agreed between two records that meet for the first time.
-        item.row.agreed = Sides::default();
-        item.row.more = None;
+        item.row_mut().agreed = Sides::default();
+        item.row_mut().more = None;
         item.matched = true;
         item.assumed |= assumed;
     }
@@ -532,8 +346,11 @@ impl People {
                     *item.now.get_mut(side) = Some(now);
                 }
                 if moved {
-                    for fields in [item.now.get_mut(side), item.row.agreed.get_mut(side)] {
-                        follow_moves(fields, &self.at, &ids);
+                    if let Some(now) = after_moves(item.now.get(side).as_deref(), &self.at, &ids) {
+                        *item.now.get_mut(side) = Some(now);
+                    }
+                    if let Some(agreed) = after_moves(item.row.agreed.get(side).as_deref(), &self.at, &ids) {
+                        *item.row_mut().agreed.get_mut(side) = Some(agreed);
                     }
                 }
             }
@@ -548,8 +365,9 @@ impl People {
     }
 }
 
-fn follow_moves(fields: &mut Option<Arc<Fields>>, at: &HashMap<EngineId, usize>, ids: &[EngineId]) {
-    let Some(old) = fields else { return };
+/// With relations to what records were found to be; `None` where none changes.
+fn after_moves(old: Option<&Fields>, at: &HashMap<EngineId, usize>, ids: &[EngineId]) -> Option<Arc<Fields>> {
+    let old = old?;
     let target = |id: &EngineId| at.get(id).and_then(|at| ids.get(*at)).filter(|new| *new != id).copied();
     let stale = |datum: &Datum| {
         datum
@@ -557,7 +375,7 @@ fn follow_moves(fields: &mut Option<Arc<Fields>>, at: &HashMap<EngineId, usize>,
             .iter()
             .any(|one| matches!(one, Ref::Known(id) if target(id).is_some()))
     };
-    if old.iter().any(|(_, datum)| stale(datum)) {
+    old.iter().any(|(_, datum)| stale(datum)).then(|| {
         let list = old.iter().map(|(key, datum)| {
             let datum = match datum {
                 Datum::Refs(refs) => {
@@ -571,11 +389,11 @@ fn follow_moves(fields: &mut Option<Arc<Fields>>, at: &HashMap<EngineId, usize>,
             };
             (Arc::clone(key), datum)
         });
-        *fields = Some(Arc::new(Fields::of(&old.entity, list.collect())));
-    }
+        Arc::new(Fields::of(&old.entity, list.collect()))
+    })
 }
 
-fn fields_of(native: Box<str>, fields: Option<Fields>) -> Option<(Box<str>, Fields)> {
+fn fields_of(native: Arc<str>, fields: Option<Fields>) -> Option<(Arc<str>, Fields)> {
     Some((native, fields?))
 }
 

@@ -41,7 +41,7 @@ impl Rowing<'_> {
     }
 
     fn as_it_is(&self) -> Option<super::state::Row> {
-        let mut row = self.item.row.clone();
+        let mut row = super::state::Row::clone(&self.item.row);
         for side in Side::BOTH {
             match self.item.is.get(side) {
                 Is::There => *row.seen.get_mut(side) = self.item.now.get(side).clone(),
@@ -91,7 +91,7 @@ impl Rowing<'_> {
     }
 
     fn gone(&self) -> Option<super::state::Row> {
-        let mut row = self.item.row.clone();
+        let mut row = super::state::Row::clone(&self.item.row);
         let mut left = false;
         let mut pending = false;
         for side in Side::BOTH {
@@ -150,7 +150,7 @@ impl Rowing<'_> {
     fn stays(&self, verdict: &super::decide::Verdict) -> Option<super::state::Row> {
         let execution = self.execution;
         let item = self.item;
-        let mut row = item.row.clone();
+        let mut row = super::state::Row::clone(&item.row);
         let mut finals: Sides<Option<Arc<Fields>>> = Sides::default();
         let mut wrote = Sides::<bool>::default();
         let mut missing: Sides<Vec<String>> = Sides::default();

@@ -53,9 +53,10 @@ pub(crate) fn run(
                 .is_some_and(|pending| pending.kind == Kind::Create);
             if create && *confirms.get(side) && !item.there(side) {
                 *item.is.get_mut(side) = Is::Absent;
-                *item.row.native.get_mut(side) = None;
-                *item.row.more().pending.get_mut(side) = None;
-                item.row.agreed = Sides::default();
+                let row = item.row_mut();
+                *row.native.get_mut(side) = None;
+                *row.more().pending.get_mut(side) = None;
+                row.agreed = Sides::default();
             }
         }
         for side in Side::BOTH {
@@ -63,7 +64,7 @@ pub(crate) fn run(
             if !*item.covered.get(side) || item.row.pending(side).is_none() {
                 continue;
             }
-            let Some(pending) = item.row.more().pending.get_mut(side).take() else {
+            let Some(pending) = item.row_mut().more().pending.get_mut(side).take() else {
                 continue;
             };
             let mut one = One {
@@ -79,7 +80,9 @@ pub(crate) fn run(
                 Kind::Create | Kind::Update => one.values(item, &pending),
             }
         }
-        item.row.tidy();
+        if item.row.more.is_some() {
+            item.row_mut().tidy();
+        }
     }
     settled
 }
@@ -97,7 +100,7 @@ struct One<'a> {
 impl One<'_> {
     fn deletion(&mut self, item: &mut Item, pending: &Pending) {
         if !item.there(self.side) {
-            item.row.set_rejects(self.side, "*", 0);
+            item.row_mut().set_rejects(self.side, "*", 0);
             return;
         }
         // Not own: somebody made it anew, and it is a new record of this side: nothing is agreed about it.
@@ -113,7 +116,7 @@ impl One<'_> {
             // It stays there, and is not brought back to the other side until it changes.
             if let Some(now) = &item.now.get(self.side).clone() {
                 let content = canon::record_hash(now).0;
-                *item.row.more().held.get_mut(self.side.other()) = Some(Held {
+                *item.row_mut().more().held.get_mut(self.side.other()) = Some(Held {
                     why: Why::Deferred,
                     content,
                 });
@@ -124,9 +127,9 @@ impl One<'_> {
                 group: "*".to_owned(),
             });
         } else {
-            item.row.agreed = pending.agreed.clone();
+            item.row_mut().agreed = pending.agreed.clone();
             self.settled.skipped = self.settled.skipped.saturating_add(1);
-            item.row.set_rejects(self.side, "*", rejects.saturating_add(1));
+            item.row_mut().set_rejects(self.side, "*", rejects.saturating_add(1));
         }
     }
 
@@ -150,7 +153,7 @@ impl One<'_> {
         let mut pushes = pending.pushes.iter().rev();
         let Some(newest) = pushes.next() else { return };
         if equal(newest.wanted.as_deref()) {
-            item.row.set_rejects(self.side, group, 0);
+            item.row_mut().set_rejects(self.side, group, 0);
             return;
         }
         let rejects = if self.confirms {
@@ -171,7 +174,7 @@ impl One<'_> {
         } else if skipped && self.ground.own && rejects < MAX_REJECTS {
             for side in Side::BOTH {
                 let before = pending.agreed.get(side).as_deref();
-                put(item.row.agreed.get_mut(side), now, group, before);
+                put(item.row_mut().agreed.get_mut(side), now, group, before);
             }
             self.again(item, group, rejects);
         } else if skipped && self.ground.own {
@@ -187,19 +190,19 @@ impl One<'_> {
 
     fn again(&mut self, item: &mut Item, group: &str, rejects: u8) {
         self.settled.skipped = self.settled.skipped.saturating_add(1);
-        item.row.set_rejects(self.side, group, rejects.saturating_add(1));
+        item.row_mut().set_rejects(self.side, group, rejects.saturating_add(1));
     }
 
     fn agree(&self, item: &mut Item, group: &str, here: Option<&Arc<Fields>>, there: Option<&Arc<Fields>>) {
         let Some(model) = here.or(there).cloned() else { return };
         put(
-            item.row.agreed.get_mut(self.side),
+            item.row_mut().agreed.get_mut(self.side),
             &model,
             group,
             here.map(|now| &**now),
         );
         put(
-            item.row.agreed.get_mut(self.side.other()),
+            item.row_mut().agreed.get_mut(self.side.other()),
             &model,
             group,
             there.map(|now| &**now),

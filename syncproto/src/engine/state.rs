@@ -39,7 +39,8 @@ pub struct PairState {
     pub bisect: Option<Bisect>,
     /// A replacement of the device broke off: what is missing there was not deleted by anybody.
     pub replacing: bool,
-    pub(crate) rows: BTreeMap<EngineId, Row>,
+    /// Shared with the states of sessions before and after: most sessions change few.
+    pub(crate) rows: BTreeMap<EngineId, Arc<Row>>,
     pub(crate) tombstones: Vec<Tombstone>,
     pub(crate) conflicts: BTreeMap<(EngineId, String), Kept>,
 }
@@ -61,7 +62,7 @@ pub struct Bisect {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Row {
     pub(crate) entity: Name,
-    pub(crate) native: Sides<Option<Box<str>>>,
+    pub(crate) native: Sides<Option<Arc<str>>>,
     pub(crate) seen: Sides<Option<Arc<Fields>>>,
     pub(crate) agreed: Sides<Option<Arc<Fields>>>,
     /// What most rows have none of.
@@ -135,7 +136,7 @@ pub(crate) struct Kept {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tombstone {
     pub(crate) id: EngineId,
-    pub(crate) native: Sides<Option<Box<str>>>,
+    pub(crate) native: Sides<Option<Arc<str>>>,
     pub(crate) at: u64,
 }
 
@@ -249,7 +250,7 @@ impl PairState {
     /// Pushes whose effect was not seen yet.
     #[must_use]
     pub fn pending(&self) -> usize {
-        let waits = |row: &&Row| Side::BOTH.iter().any(|side| row.pending(*side).is_some());
+        let waits = |row: &&Arc<Row>| Side::BOTH.iter().any(|side| row.pending(*side).is_some());
         self.rows.values().filter(waits).count()
     }
 
