@@ -239,7 +239,7 @@ impl Execution {
                     self.natives.get_mut(side).insert(id, native.as_str().into());
                 }
                 Outcome::Done { native: None } => {}
-                // What was said of it before does not hold: it was not made.
+                // A record that was there before is there still, as its row says; a new one was not made.
                 _ => drop(self.natives.get_mut(side).remove(&id)),
             }
             self.results.get_mut(side).insert(id, outcome);
