@@ -31,7 +31,7 @@
 //! This crate only re-exports the layers; each one can be used alone. [`usbmux`] finds devices, by cable, daemon and
 //! network in one view ([`usbmux::devices`]), and opens streams to them,
 //! [`lockdown`] pairs and starts services over such a stream, [`afc`] and [`mobilebackup`] speak to those services, the
-//! latter over [`devicelink`]. All of them read what a device sends with [`wire`], which also holds the seam that makes a
+//! latter over [`devicelink`], and `syncproto` brings a device's records together with those on the computer. All of them read what a device sends with [`wire`], which also holds the seam that makes a
 //! cable, a network and a phone in memory the same to everything above: [`wire::io::Connect`].
 //!
 //! # Limits
@@ -40,6 +40,7 @@
 //! # Features
 //! - `usb` (on): devices on this computer's own USB ports, with no daemon. Pure Rust, on `nusb`.
 //! - `network` (off): paired devices that announce themselves on the network, by mDNS.
+//! - `sync` (on): contacts, calendars, bookmarks and notes, with vCard and iCalendar files on the computer.
 //! - `virtualdevice` (on): the virtual phone, to try and test everything with no device. A program that ships can do
 //!   without: `default-features = false`.
 
@@ -51,6 +52,9 @@ pub use cabled_devicelink as devicelink;
 pub use cabled_lockdown as lockdown;
 /// Backup and restore with a device, and backups at rest.
 pub use cabled_mobilebackup as mobilebackup;
+/// Contacts, calendars, bookmarks and notes: the exchange with a device, records, files, and the merge of both sides.
+#[cfg(feature = "sync")]
+pub use cabled_syncproto as syncproto;
 /// Finding devices and opening streams to them: client and server of the usbmuxd protocol, and the multiplexer itself.
 pub use cabled_usbmux as usbmux;
 /// A virtual iPhone with quirks and faults.

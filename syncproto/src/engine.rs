@@ -59,6 +59,7 @@
 mod canon;
 mod decide;
 mod draft;
+mod drafting;
 mod execute;
 mod id;
 mod identity;
@@ -75,6 +76,7 @@ mod select;
 mod settle;
 mod state;
 mod value;
+mod verdict;
 
 /// What a store writes and reads.
 #[cfg(feature = "pair")]

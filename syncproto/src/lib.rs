@@ -23,7 +23,8 @@
 //! exchanged, with the version numbers and the order of entities that devices expect. [`schema`] says what each kind of
 //! record is made of and what a device stores of it; [`records`] has records as types; with the feature `vobject` the module
 //! `interchange` has them as files. All of it is free of transport, so a
-//! device can be played with the same types.
+//! device can be played with the same types. [`session`] is the exchange with a device, [`engine`] the merge; [`pair`] brings
+//! two [`replica`]s together with both, and [`store`] is what is kept between two times.
 //!
 //! # Limits
 //! A message has at most 256 MiB, 16 levels and eight million values ([`msg::limits`]), a change message at most a million
@@ -32,12 +33,21 @@
 //! # Features
 //! - `session` (on): [`session`], the exchange with a device.
 //! - `engine` (on): [`engine`], the merge of a device with what is on the computer.
+//! - `pair` (on): [`pair`], [`replica`], [`store`]: a device and a place on the computer, synced so that it may be cut off
+//!   anywhere.
+//! - `device`: `availability`, whether a class can be had, and `guard`, the lock and the notifications around a sync.
 //! - `interchange`: bookmarks as HTML and JSON, notes as text and JSON.
 //! - `vobject`: contacts as vCard, calendars as iCalendar.
 
+#[cfg(feature = "device")]
+pub mod availability;
+#[cfg(feature = "pair")]
+mod blocking;
 mod class;
 #[cfg(feature = "engine")]
 pub mod engine;
+#[cfg(feature = "device")]
+pub mod guard;
 #[cfg(feature = "interchange")]
 pub mod interchange;
 pub mod msg;

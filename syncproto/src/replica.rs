@@ -22,23 +22,33 @@
 //! # }
 //! ```
 //! # How it fits together
-//! `crate::pair::Pair` brings two replicas together: it opens and reads both, plans with [`crate::engine`], writes to both
+//! [`crate::pair::Pair`] brings two replicas together: it opens and reads both, plans with [`crate::engine`], writes to both
 //! and commits both. A replica on a disk implements [`BlockingReplica`], which knows no runtime, and is worked by
 //! [`OnThread`].
 //!
 //! # Limits
 //! A replica is worked by one session at a time, in the order that [`Replica`] names.
 
+#[cfg(feature = "session")]
+mod device;
+#[cfg(feature = "files")]
+mod file;
 mod memory;
 mod thread;
+#[cfg(feature = "files")]
+pub mod vdir;
 
 use std::future::Future;
 
 use crate::engine::{Batch, Capabilities, EngineId, Extent, Outcome, SessionId, Standing};
 use crate::record::Changes;
 
+#[cfg(feature = "session")]
+pub use device::{Device, NoConnection};
 pub use memory::Memory;
 pub use thread::OnThread;
+#[cfg(feature = "files")]
+pub use vdir::Vdir;
 
 /// With what a session begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +121,30 @@ impl Opened {
             build: None,
         }
     }
+
+    /// How much it is going to tell. [`Extent::Everything`].
+    #[must_use]
+    pub fn extent(self, extent: Extent) -> Self {
+        Self { extent, ..self }
+    }
+
+    /// How it stands to the last commit. [`Standing::Own`].
+    #[must_use]
+    pub fn standing(self, standing: Standing) -> Self {
+        Self { standing, ..self }
+    }
+
+    /// What it is to be opened with next time. None.
+    #[must_use]
+    pub fn token(self, token: Option<String>) -> Self {
+        Self { token, ..self }
+    }
+
+    /// What it says of its software. Nothing.
+    #[must_use]
+    pub fn build(self, build: Option<String>) -> Self {
+        Self { build, ..self }
+    }
 }
 
 /// What [`Replica::read`] gives.
@@ -131,6 +165,8 @@ pub struct End {
     pub complete: bool,
     /// Records that are there and cannot be read, by the names they have there.
     pub unreadable: Vec<String>,
+    /// What people should know of what is there, a sentence each: the same card twice, an event that no device could follow.
+    pub notes: Vec<String>,
 }
 
 impl End {
@@ -140,6 +176,7 @@ impl End {
         Self {
             complete: true,
             unreadable: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -147,6 +184,13 @@ impl End {
     #[must_use]
     pub fn with_unreadable(mut self, unreadable: Vec<String>) -> Self {
         self.unreadable = unreadable;
+        self
+    }
+
+    /// What people should know.
+    #[must_use]
+    pub fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.notes = notes;
         self
     }
 }
@@ -210,7 +254,7 @@ pub enum ReplicaError {
 /// [`write`](Self::write) for each batch; [`commit`](Self::commit) or, at any point after `open`, [`abort`](Self::abort).
 /// Then it can be opened again. After [`ReplicaError::Broken`] a replica that holds a connection is of no use any more.
 ///
-/// Every future says by its replica whether dropping it is safe; `crate::pair::Pair` counts on no more than this: what was
+/// Every future says by its replica whether dropping it is safe; [`crate::pair::Pair`] counts on no more than this: what was
 /// written and not committed is not visible to anybody afterwards.
 pub trait Replica: Send {
     /// What is true of it, whatever it holds.

@@ -1,7 +1,7 @@
 //! What is kept between sessions: the state of a pair, the journal of a session that is under way, and pulled states for undo.
 //!
 //! # How it fits together
-//! `crate::pair::Pair` keeps one [`StateStore`] per class, device and computer. It loads it, appends an [`Entry`] before
+//! [`crate::pair::Pair`] keeps one [`StateStore`] per class, device and computer. It loads it, appends an [`Entry`] before
 //! each step that cannot be taken back, and replaces the state in one step at the end. After a cut the next
 //! [`load`](StateStore::load) gives what is known of the session that broke off as [`Unfinished`].
 //!
@@ -51,11 +51,6 @@ pub enum Entry {
         batch: u32,
         /// Its records.
         ids: Vec<EngineId>,
-    },
-    /// The device answered to the batch.
-    Pushed {
-        /// Its number.
-        batch: u32,
     },
     /// The device is about to be asked to commit: this is the state if it does.
     ToCommit {
@@ -116,7 +111,7 @@ pub trait StateStore: Send + 'static {
     ///
     /// # Errors
     /// [`StoreError`]; the state before or the new one is there, never a mixture, and with the one before the journal.
-    fn commit(&mut self, state: PairState, snapshot: Snapshot) -> Result<(), StoreError>;
+    fn commit(&mut self, state: &PairState, snapshot: Snapshot) -> Result<(), StoreError>;
 
     /// Closes the journal with the state as it was: the session was given up, and the device rolls it back. That the device
     /// was cleared by a session before is not forgotten.

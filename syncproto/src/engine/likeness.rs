@@ -15,13 +15,11 @@ pub(crate) fn plain(fields: &Fields) -> impl Fn(&str) -> bool {
     }
 }
 
-pub(crate) fn same_line(a: &Fields, b: &Fields) -> bool {
-    a.entity == b.entity && canon::same(Some(a), Some(b), &plain(a))
-}
-
-pub(crate) fn same_value(a: &Fields, b: &Fields) -> bool {
-    let value = plain(a);
-    a.entity == b.entity && canon::same(Some(a), Some(b), &|key| value(key) && a.group_of(key) != "label")
+/// Whether two records are spelled the same, relations apart.
+pub(crate) fn same_literally(a: &Fields, b: &Fields) -> bool {
+    let a_keys = a.iter().filter(|(_, datum)| !matches!(datum, Datum::Refs(_)));
+    let b_keys = b.iter().filter(|(_, datum)| !matches!(datum, Datum::Refs(_)));
+    a.entity == b.entity && a_keys.eq(b_keys)
 }
 
 /// A child's value in the form in which values are compared across records.

@@ -3,7 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::id::{EngineId, Side};
+#[cfg(feature = "pair")]
+use super::state::PairState;
 use crate::DataClass;
+
+/// Sessions for which a device's software is new.
+#[cfg(feature = "pair")]
+const NEW: u32 = 3;
 
 /// What happens the first time, or when nothing that is known can be trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -234,6 +240,22 @@ impl Policy {
     #[must_use]
     pub fn kept_snapshots(&self) -> usize {
         self.snapshots.unwrap_or(10)
+    }
+
+    /// Whether a session ends with a commit of the device.
+    #[cfg(feature = "pair")]
+    pub(crate) fn asks_the_device_to_commit(&self) -> bool {
+        self.direction != Direction::Export
+    }
+
+    /// Whether the device is read again after a push. `state` is what is known after it.
+    #[cfg(feature = "pair")]
+    pub(crate) fn verifies(&self, state: &PairState) -> bool {
+        match self.verify {
+            Verify::WhileNew => state.build_sessions <= NEW || state.not_accepted_percent > 0,
+            Verify::AfterPush => true,
+            Verify::NextFull | Verify::Never => false,
+        }
     }
 
     pub(crate) fn writes(&self, side: Side) -> bool {

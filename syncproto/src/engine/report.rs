@@ -1,6 +1,7 @@
 //! What the sides told in a session: the input of a plan.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::id::{Side, Sides};
 use super::mask::Mask;
@@ -84,7 +85,13 @@ impl Capabilities {
     }
 
     /// Whether identifiers of children hold for one scan only, because a `TEL` line is just a line. They are then paired
-    /// by content. Such a replica reports everything at every scan.
+    /// by content with the children that their record had.
+    ///
+    /// Such a replica may tell changes alone ([`Extent::Changes`]). A record that is told brings all its children anew, and
+    /// those that it had and does not bring are deleted; a record that is told as deleted takes its children along; the
+    /// children of a record that is not told stay as they were, and so do their identifiers. So a record is also to be told
+    /// when nothing but the names of its lines changed: a file that was written to since the last report, by this engine
+    /// too. Deletions of single children are not told, and a child is never told without the record it belongs to.
     #[must_use]
     pub fn nameless_children(self, nameless: bool) -> Self {
         Self {
@@ -113,7 +120,7 @@ pub struct Report {
     pub(crate) standing: Standing,
     pub(crate) complete: bool,
     /// Records by the side's own identifiers; `None` is a deletion.
-    pub(crate) records: BTreeMap<Box<str>, Option<Fields>>,
+    pub(crate) records: BTreeMap<Arc<str>, Option<Arc<Fields>>>,
     /// Records that could not be read.
     pub(crate) undecodable: Vec<String>,
     /// Class version and build of a device.
@@ -152,7 +159,7 @@ impl Report {
             let fields = match &change {
                 Change::Delete => None,
                 Change::Upsert(record) => match Fields::read(record, names) {
-                    Some(fields) => Some(fields),
+                    Some(fields) => Some(Arc::new(fields)),
                     None => {
                         self.undecodable.push(id.as_str().to_owned());
                         continue;

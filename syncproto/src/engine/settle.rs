@@ -46,6 +46,9 @@ pub(crate) fn run(
 ) -> Settled {
     let mut settled = Settled::default();
     for (at, item) in people.items.iter_mut().enumerate() {
+        if item.row.more.is_none() {
+            continue;
+        }
         for side in Side::BOTH {
             let create = item
                 .row
@@ -53,9 +56,10 @@ pub(crate) fn run(
                 .is_some_and(|pending| pending.kind == Kind::Create);
             if create && *confirms.get(side) && !item.there(side) {
                 *item.is.get_mut(side) = Is::Absent;
-                *item.row.native.get_mut(side) = None;
-                *item.row.more().pending.get_mut(side) = None;
-                item.row.agreed = Sides::default();
+                let row = item.row_mut();
+                *row.native.get_mut(side) = None;
+                *row.more().pending.get_mut(side) = None;
+                row.agreed = Sides::default();
             }
         }
         for side in Side::BOTH {
@@ -63,7 +67,7 @@ pub(crate) fn run(
             if !*item.covered.get(side) || item.row.pending(side).is_none() {
                 continue;
             }
-            let Some(pending) = item.row.more().pending.get_mut(side).take() else {
+            let Some(pending) = item.row_mut().more().pending.get_mut(side).take() else {
                 continue;
             };
             let mut one = One {
@@ -79,7 +83,7 @@ pub(crate) fn run(
                 Kind::Create | Kind::Update => one.values(item, &pending),
             }
         }
-        item.row.tidy();
+        item.row_mut().tidy();
     }
     settled
 }
@@ -97,7 +101,7 @@ struct One<'a> {
 impl One<'_> {
     fn deletion(&mut self, item: &mut Item, pending: &Pending) {
         if !item.there(self.side) {
-            item.row.set_rejects(self.side, "*", 0);
+            item.row_mut().set_rejects(self.side, "*", 0);
             return;
         }
         // Not own: somebody made it anew, and it is a new record of this side: nothing is agreed about it.
@@ -111,9 +115,9 @@ impl One<'_> {
         };
         if rejects >= MAX_REJECTS {
             // It stays there, and is not brought back to the other side until it changes.
-            if let Some(now) = &item.now.get(self.side).clone() {
-                let content = canon::record_hash(now).0;
-                *item.row.more().held.get_mut(self.side.other()) = Some(Held {
+            if let Some(now) = item.now(self.side).cloned() {
+                let content = canon::record_hash(&now).0;
+                *item.row_mut().more().held.get_mut(self.side.other()) = Some(Held {
                     why: Why::Deferred,
                     content,
                 });
@@ -124,9 +128,9 @@ impl One<'_> {
                 group: "*".to_owned(),
             });
         } else {
-            item.row.agreed = pending.agreed.clone();
+            item.row_mut().agreed = pending.agreed.clone();
             self.settled.skipped = self.settled.skipped.saturating_add(1);
-            item.row.set_rejects(self.side, "*", rejects.saturating_add(1));
+            item.row_mut().set_rejects(self.side, "*", rejects.saturating_add(1));
         }
     }
 
@@ -134,7 +138,7 @@ impl One<'_> {
         if !item.there(self.side) {
             return; // gone since: an ordinary deletion
         }
-        let Some(now) = item.now.get(self.side).clone() else {
+        let Some(now) = item.now(self.side).cloned() else {
             return;
         };
         let pushed = pending.pushes.iter().map(|push| push.wanted.as_deref());
@@ -150,7 +154,7 @@ impl One<'_> {
         let mut pushes = pending.pushes.iter().rev();
         let Some(newest) = pushes.next() else { return };
         if equal(newest.wanted.as_deref()) {
-            item.row.set_rejects(self.side, group, 0);
+            item.row_mut().set_rejects(self.side, group, 0);
             return;
         }
         let rejects = if self.confirms {
@@ -171,11 +175,11 @@ impl One<'_> {
         } else if skipped && self.ground.own && rejects < MAX_REJECTS {
             for side in Side::BOTH {
                 let before = pending.agreed.get(side).as_deref();
-                put(item.row.agreed.get_mut(side), now, group, before);
+                put(item.row_mut().agreed.get_mut(side), now, group, before);
             }
             self.again(item, group, rejects);
         } else if skipped && self.ground.own {
-            let other = item.now.get(self.side.other()).clone();
+            let other = item.now(self.side.other()).cloned();
             self.agree(item, group, Some(now), other.as_ref());
             self.settled.given_up.push(report);
         } else if self.ground.directly_after && self.ground.own && pending.pushes.len() == 1 {
@@ -187,19 +191,19 @@ impl One<'_> {
 
     fn again(&mut self, item: &mut Item, group: &str, rejects: u8) {
         self.settled.skipped = self.settled.skipped.saturating_add(1);
-        item.row.set_rejects(self.side, group, rejects.saturating_add(1));
+        item.row_mut().set_rejects(self.side, group, rejects.saturating_add(1));
     }
 
     fn agree(&self, item: &mut Item, group: &str, here: Option<&Arc<Fields>>, there: Option<&Arc<Fields>>) {
         let Some(model) = here.or(there).cloned() else { return };
         put(
-            item.row.agreed.get_mut(self.side),
+            item.row_mut().agreed.get_mut(self.side),
             &model,
             group,
             here.map(|now| &**now),
         );
         put(
-            item.row.agreed.get_mut(self.side.other()),
+            item.row_mut().agreed.get_mut(self.side.other()),
             &model,
             group,
             there.map(|now| &**now),

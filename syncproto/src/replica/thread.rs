@@ -1,8 +1,7 @@
 //! A replica on a disk, worked on a thread that may block.
 
-use tokio::task::spawn_blocking;
-
 use super::{BlockingReplica, Committed, OpenRequest, Opened, Replica, ReplicaError, Told};
+use crate::blocking::Blocking;
 use crate::engine::{Batch, Capabilities, EngineId, Outcome};
 
 /// A [`BlockingReplica`] as a [`Replica`]: each call runs on one of the runtime's threads for blocking work.
@@ -11,8 +10,7 @@ use crate::engine::{Batch, Capabilities, EngineId, Outcome};
 #[derive(Debug)]
 pub struct OnThread<R> {
     capabilities: Capabilities,
-    /// `None` while a call runs, and after a call whose future was dropped.
-    replica: Option<R>,
+    replica: Blocking<R>,
 }
 
 impl<R: BlockingReplica> OnThread<R> {
@@ -21,23 +19,18 @@ impl<R: BlockingReplica> OnThread<R> {
     pub fn new(replica: R) -> Self {
         Self {
             capabilities: replica.capabilities(),
-            replica: Some(replica),
+            replica: Blocking::new(replica),
         }
     }
 
     async fn run<T: Send + 'static>(
         &mut self,
-        call: &'static str,
-        work: impl FnOnce(&mut R) -> T + Send + 'static,
+        work: impl FnOnce(&mut R) -> Result<T, ReplicaError> + Send + 'static,
     ) -> Result<T, ReplicaError> {
-        let mut replica = self.replica.take().ok_or(ReplicaError::OutOfTurn { call })?;
-        let done = spawn_blocking(move || {
-            let done = work(&mut replica);
-            (replica, done)
-        });
-        let (replica, done) = done.await.map_err(|gone| ReplicaError::Broken(gone.into()))?;
-        self.replica = Some(replica);
-        Ok(done)
+        self.replica
+            .run(work)
+            .await
+            .map_err(|lost| ReplicaError::Broken(lost.into()))?
     }
 }
 
@@ -49,15 +42,15 @@ impl<R: BlockingReplica> Replica for OnThread<R> {
     async fn open(&mut self, request: OpenRequest<'_>) -> Result<Opened, ReplicaError> {
         let (token, doubtful) = (request.token.map(str::to_owned), request.doubtful.map(str::to_owned));
         let (session, full) = (request.session, request.full);
-        self.run("open", move |replica| {
+        self.run(move |replica| {
             let request = OpenRequest::new(session).token(token.as_deref());
             replica.open(request.doubtful(doubtful.as_deref()).full(full))
         })
-        .await?
+        .await
     }
 
     async fn read(&mut self) -> Result<Told, ReplicaError> {
-        self.run("read", R::read).await?
+        self.run(R::read).await
     }
 
     async fn clear(&mut self) -> Result<(), ReplicaError> {
@@ -65,14 +58,18 @@ impl<R: BlockingReplica> Replica for OnThread<R> {
     }
 
     async fn write(&mut self, batch: Batch) -> Result<Vec<(EngineId, Outcome)>, ReplicaError> {
-        self.run("write", move |replica| replica.write(batch)).await?
+        self.run(move |replica| replica.write(batch)).await
     }
 
     async fn commit(&mut self) -> Result<Committed, ReplicaError> {
-        self.run("commit", R::commit).await?
+        self.run(R::commit).await
     }
 
     async fn abort(&mut self, _reason: &str) -> Result<(), ReplicaError> {
-        self.run("abort", R::abort).await
+        self.run(|replica| {
+            replica.abort();
+            Ok(())
+        })
+        .await
     }
 }

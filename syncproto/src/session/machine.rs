@@ -540,9 +540,9 @@ fn answered(state: State, message: Message) -> Result<(State, Event), SessionErr
             Ok((State::Pushable(session), Event::Remapped(ids)))
         }
         (State::Finishing(session), Message::Finished { .. }) => {
-            // Bookmarks keep the computer's identifiers and report none.
+            // Bookmarks and accounts keep the computer's identifiers and report none.
             let not_accepted = match session.class {
-                DataClass::Bookmarks => BTreeSet::new(),
+                DataClass::Bookmarks | DataClass::MailAccounts => BTreeSet::new(),
                 _ => session.unmapped,
             };
             Ok((State::Linked, Event::Finished { not_accepted }))

@@ -136,7 +136,7 @@ impl StateStore for MemoryStore {
         Ok(())
     }
 
-    fn commit(&mut self, state: PairState, snapshot: Snapshot) -> Result<(), StoreError> {
+    fn commit(&mut self, state: &PairState, snapshot: Snapshot) -> Result<(), StoreError> {
         let mut kept = self.kept();
         let unfinished = Unfinished::of(std::mem::take(&mut kept.journal)).unwrap_or_default();
         if let Snapshot::Keep(most) = snapshot {
@@ -145,7 +145,7 @@ impl StateStore for MemoryStore {
             kept.snapshots.drain(..over);
         }
         kept.told = Sides::default();
-        kept.state = Some(state);
+        kept.state = Some(state.clone());
         Ok(())
     }
 
@@ -194,7 +194,7 @@ mod tests {
             store.append(BEGUN).unwrap();
             store.keep_told(Side::Device, Extent::Everything, &ann()).unwrap();
             let state = PairState::new(DataClass::Contacts);
-            store.commit(state, Snapshot::Keep(2)).unwrap();
+            store.commit(&state, Snapshot::Keep(2)).unwrap();
         }
         let numbers: Vec<u64> = store.snapshots().iter().map(|info| info.number).collect();
         assert_eq!(numbers, [2, 3]);
@@ -209,7 +209,9 @@ mod tests {
         for entry in [Some(Entry::Clearing), None] {
             store.append(BEGUN).unwrap();
             store.keep_told(Side::Device, Extent::Everything, &ann()).unwrap();
-            entry.map(|entry| store.append(entry).unwrap());
+            if let Some(entry) = entry {
+                store.append(entry).unwrap();
+            }
         }
         store.close().unwrap();
         let kept = store.snapshots();
@@ -227,7 +229,7 @@ mod tests {
         store.append(BEGUN).unwrap();
         store.keep_told(Side::Device, Extent::Changes, &ann()).unwrap();
         let state = PairState::new(DataClass::Contacts);
-        store.commit(state, Snapshot::Keep(2)).unwrap();
+        store.commit(&state, Snapshot::Keep(2)).unwrap();
         assert!(store.snapshots().is_empty());
     }
 }

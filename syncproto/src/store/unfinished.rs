@@ -16,8 +16,7 @@ pub struct Unfinished {
     pub cleared: bool,
     /// Something was sent to the device, and the device did not say that it did not commit.
     pub wrote: bool,
-    /// The batch that was sent last and not answered, or not committed when the device refused to commit: its number and
-    /// records.
+    /// The batch that was sent last, unless all were answered: its number and records.
     pub broke_at: Option<(u32, Vec<EngineId>)>,
     /// The state if the device committed.
     pub to_commit: Option<Box<PairState>>,
@@ -60,8 +59,10 @@ impl Unfinished {
                 self.broke_at = Some((batch, ids));
                 self.wrote = true;
             }
-            Entry::Pushed { .. } => self.broke_at = None,
-            Entry::ToCommit { state } => self.to_commit = Some(state),
+            Entry::ToCommit { state } => {
+                self.broke_at = None;
+                self.to_commit = Some(state);
+            }
             Entry::Committed => self.committed = true,
             Entry::NotCommitted => {
                 // A device that says so has rolled everything back, the clearing with it.

@@ -1,0 +1,497 @@
+//! The steps of a session, each safe to be cut off at. Spec: mobilesync, section 15.6.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::task::spawn_blocking;
+use uuid::Uuid;
+
+use super::outcome::{Failure, Preview, Report, Synced, Verification};
+use super::request::{Approval, Request};
+use super::{Pair, Progress, SyncError};
+use crate::engine::{
+    Execution, Extent, Inputs, PairState, Planned, Report as Told, Reports, SessionId, Side, Sides, Standing, Stop,
+    plan,
+};
+use crate::record::Changes;
+use crate::replica::{End, OpenRequest, Opened, Replica, ReplicaError, Told as Heard};
+use crate::store::{Entry, Loaded, Snapshot, StateStore};
+
+/// Whom progress is told.
+type Observer<'a> = &'a mut (dyn FnMut(Progress<'_>) + Send);
+
+/// What one session goes by.
+struct Session {
+    id: SessionId,
+    /// Seconds since 1970: for people, and for how long deleted records are remembered.
+    now: u64,
+    device: Opened,
+    computer: Opened,
+}
+
+impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
+    /// One session; gives the state if the device is to be read again after it.
+    pub(super) async fn session(
+        &mut self,
+        request: &Request,
+        observer: Observer<'_>,
+    ) -> Result<(Synced, Option<PairState>), SyncError> {
+        let id = request.approval.map_or_else(fresh, |approval| approval.session);
+        let (state, doubt) = self.take_up().await?;
+        // Before the device, which may be edited while this takes its time.
+        let computer = self.open_computer(id, &state, doubt.is_some()).await?;
+        let (told, end) = match self.read_computer(observer).await {
+            Ok(told) => told,
+            Err(error) => {
+                log_if_failed(self.computer.abort("it could not be read").await, Side::Computer);
+                return Err(error);
+            }
+        };
+        let wanted = match doubt.is_some() || state.tokens.device.is_none() || state.wants_full(now()) {
+            true => Extent::Everything,
+            false => Extent::Changes,
+        };
+        let (state, device) = match self.open_device(id, state, doubt, wanted).await {
+            Ok(opened) => opened,
+            Err(error) => return Err(self.abandon(error).await),
+        };
+        let session = Session {
+            id,
+            now: now(),
+            device,
+            computer,
+        };
+        let mut reports = session.reports();
+        for batch in told {
+            reports.add(Side::Computer, batch);
+        }
+        conclude(&mut reports, Side::Computer, end);
+        match self.merge(request, &session, state, reports, observer).await {
+            Ok(synced) => Ok(synced),
+            Err(error) => Err(self.abandon(error).await),
+        }
+    }
+
+    /// What is known: the state, and the one that is true if the device committed a session of which nobody knows.
+    async fn take_up(&mut self) -> Result<(PairState, Option<Box<PairState>>), SyncError> {
+        let Loaded { state, unfinished } = self.store.run(StateStore::load).await?;
+        let mut state = state.unwrap_or_else(|| PairState::new(self.class.clone()));
+        if state.class != self.class {
+            return Err(SyncError::AnotherClass {
+                wanted: self.class.data_type().to_owned(),
+                found: state.class.data_type().to_owned(),
+            });
+        }
+        let Some(broken) = unfinished else {
+            return Ok((state, None));
+        };
+        tracing::info!(
+            committed = broken.committed,
+            doubtful = broken.to_commit.is_some(),
+            "an earlier sync broke off"
+        );
+        match broken.to_commit {
+            Some(true_now) if broken.committed => {
+                state = self.adopt(*true_now).await?;
+                return Ok((state, None));
+            }
+            Some(doubtful) => {
+                state.replacing |= broken.cleared;
+                return Ok((state, Some(doubtful)));
+            }
+            None => {}
+        }
+        let before = state.clone();
+        state.replacing |= broken.cleared;
+        if let (Some(session), Some((batch, ids))) = (broken.session, &broken.broke_at) {
+            state.broke_at(session, *batch, ids);
+        }
+        if state != before {
+            state = self.adopt(state).await?;
+        }
+        Ok((state, None))
+    }
+
+    /// Keeps a state that turned out to be true, and ends the journal that said so.
+    async fn adopt(&mut self, state: PairState) -> Result<PairState, SyncError> {
+        self.keep(state, Snapshot::Drop).await
+    }
+
+    async fn keep(&mut self, state: PairState, snapshot: Snapshot) -> Result<PairState, SyncError> {
+        let kept = move |store: &mut S| store.commit(&state, snapshot).map(|()| state);
+        self.store.run(kept).await
+    }
+
+    async fn open_computer(&mut self, id: SessionId, state: &PairState, full: bool) -> Result<Opened, SyncError> {
+        let token = state.tokens.computer.as_deref();
+        let request = OpenRequest::new(id).token(token).full(full || token.is_none());
+        self.computer.open(request).await.map_err(|source| SyncError::Open {
+            side: Side::Computer,
+            source,
+        })
+    }
+
+    /// Opens the device, which says whether a doubtful session was committed.
+    async fn open_device(
+        &mut self,
+        id: SessionId,
+        state: PairState,
+        doubt: Option<Box<PairState>>,
+        wanted: Extent,
+    ) -> Result<(PairState, Opened), SyncError> {
+        let doubtful = doubt.as_ref().and_then(|doubt| doubt.tokens.device.as_deref());
+        let request = OpenRequest::new(id)
+            .token(state.tokens.device.as_deref())
+            .doubtful(doubtful)
+            .full(wanted == Extent::Everything);
+        let mut opened = self.device.open(request).await.map_err(|source| SyncError::Open {
+            side: Side::Device,
+            source,
+        })?;
+        let state = match (opened.standing, doubt) {
+            (Standing::Doubtful, Some(true_now)) => {
+                opened.standing = Standing::Own;
+                self.adopt(*true_now).await?
+            }
+            (_, None) => state,
+            (_, Some(_)) if state.replacing => self.adopt(state).await?,
+            (_, Some(_)) => {
+                self.store.run(StateStore::close).await?;
+                state
+            }
+        };
+        self.store
+            .run(move |store| store.append(Entry::Begun { session: id, at: now() }))
+            .await?;
+        Ok((state, opened))
+    }
+
+    /// Reads the device, plans, and carries the plan out if it may be.
+    async fn merge(
+        &mut self,
+        request: &Request,
+        session: &Session,
+        state: PairState,
+        mut reports: Reports,
+        observer: Observer<'_>,
+    ) -> Result<(Synced, Option<PairState>), SyncError> {
+        let end = self.read_device(&mut reports, observer).await?;
+        conclude(&mut reports, Side::Device, end);
+        let mut inputs = Inputs::new(session.id);
+        inputs.capabilities = self.capabilities();
+        inputs.policy = request.policy.clone();
+        inputs.choices = request.choices.clone();
+        let planned = elsewhere(move || plan(state, reports, &inputs)).await?;
+        observer(Progress::Planned(planned.plan()));
+        let approval = Approval {
+            session: session.id,
+            hash: planned.plan().hash(),
+        };
+        let approved = request.approval == Some(approval);
+        let stops = planned.plan().stops.iter();
+        let stopped = stops.clone().any(|stop| !(approved && Stop::can_be_approved(stop)));
+        if request.preview || stopped {
+            let preview = Preview {
+                plan: planned.plan().clone(),
+                approval,
+            };
+            self.give_up("only a plan was wanted").await?;
+            let synced = match request.preview {
+                true => Synced::Preview(preview),
+                false => Synced::Stopped(preview),
+            };
+            return Ok((synced, None));
+        }
+        let hash = approval.hash;
+        self.store
+            .run(move |store| store.append(Entry::Planned { hash }))
+            .await?;
+        self.carry_out(request, session, planned, observer).await
+    }
+
+    async fn read_computer(&mut self, observer: Observer<'_>) -> Result<(Vec<Changes>, End), SyncError> {
+        let side = Side::Computer;
+        let (mut told, mut records) = (Vec::new(), 0_usize);
+        loop {
+            match self
+                .computer
+                .read()
+                .await
+                .map_err(|source| SyncError::Read { side, source })?
+            {
+                Heard::Batch(batch) => {
+                    records = records.saturating_add(batch.len());
+                    told.push(batch);
+                    observer(Progress::Read { side, records });
+                }
+                Heard::End(end) => return Ok((told, end)),
+            }
+        }
+    }
+
+    async fn read_device(&mut self, reports: &mut Reports, observer: Observer<'_>) -> Result<End, SyncError> {
+        let side = Side::Device;
+        let extent = reports.get(side).extent;
+        let mut records = 0_usize;
+        loop {
+            match self
+                .device
+                .read()
+                .await
+                .map_err(|source| SyncError::Read { side, source })?
+            {
+                Heard::Batch(batch) => {
+                    records = records.saturating_add(batch.len());
+                    // Kept before it is acknowledged: the device forgets what it told.
+                    let keep = move |store: &mut S| store.keep_told(side, extent, &batch).map(|()| batch);
+                    reports.add(side, self.store.run(keep).await?);
+                    observer(Progress::Read { side, records });
+                }
+                Heard::End(end) => return Ok(end),
+            }
+        }
+    }
+
+    fn capabilities(&self) -> Sides<crate::engine::Capabilities> {
+        Sides {
+            device: self.device.capabilities(),
+            computer: self.computer.capabilities(),
+        }
+    }
+
+    async fn carry_out(
+        &mut self,
+        request: &Request,
+        session: &Session,
+        planned: Planned,
+        observer: Observer<'_>,
+    ) -> Result<(Synced, Option<PairState>), SyncError> {
+        let mut failures = Vec::new();
+        let mut execution = Execution::new(planned);
+        self.stage(&mut execution, &mut failures, observer).await?;
+        self.push(&mut execution, &mut failures, observer).await?;
+        let commits = request.policy.asks_the_device_to_commit();
+        let execution = match commits {
+            true => self.commit_device(session, execution, observer).await?,
+            false => {
+                let aborted = self.device.abort("nothing was to be written to the device").await;
+                log_if_failed(aborted, Side::Device);
+                execution
+            }
+        };
+        observer(Progress::Committed);
+        let committed = self.computer.commit().await.map_err(SyncError::ComputerBehind)?;
+        let mut execution = execution;
+        failures.extend(Failure::all(execution.plan(), Side::Computer, &committed.outcomes));
+        execution.handle_outcomes(Side::Computer, committed.outcomes);
+        let report = |plan, state: &PairState| Report {
+            plan,
+            failures,
+            verification: Verification::NotWanted,
+            pending: state.pending(),
+            records: state.len(),
+        };
+        let (plan, now) = (execution.plan().clone(), session.now);
+        let mut state = elsewhere(move || execution.state(now)).await?;
+        state.tokens.computer = committed.token.or_else(|| session.computer.token.clone());
+        if commits {
+            state.tokens.device.clone_from(&session.device.token);
+        }
+        let report = report(plan, &state);
+        let verify = !report.plan.actions.device.is_empty() && commits && request.policy.verifies(&state);
+        let snapshot = match session.device.extent {
+            Extent::Everything => Snapshot::Keep(request.policy.kept_snapshots()),
+            Extent::Changes => Snapshot::Drop,
+        };
+        let state = self.keep(state, snapshot).await?;
+        Ok((Synced::Done(report), verify.then_some(state)))
+    }
+
+    /// The computer's writes, to where nobody sees them yet: a full disk shows before the device is written to.
+    async fn stage(
+        &mut self,
+        execution: &mut Execution,
+        failures: &mut Vec<Failure>,
+        observer: Observer<'_>,
+    ) -> Result<(), SyncError> {
+        let side = Side::Computer;
+        let (mut done, of) = (0_usize, execution.plan().actions.computer.len());
+        while let Some(batch) = execution.next_batch(side) {
+            done = done.saturating_add(batch.writes.len());
+            let outcomes = self.computer.write(batch).await;
+            let outcomes = outcomes.map_err(|source| SyncError::Write { side, source })?;
+            failures.extend(Failure::all(execution.plan(), side, &outcomes));
+            execution.handle_outcomes(side, outcomes);
+            observer(Progress::Written { side, done, of });
+        }
+        Ok(())
+    }
+
+    async fn push(
+        &mut self,
+        execution: &mut Execution,
+        failures: &mut Vec<Failure>,
+        observer: Observer<'_>,
+    ) -> Result<(), SyncError> {
+        let side = Side::Device;
+        let failed = |source| SyncError::Write { side, source };
+        if execution.plan().clear {
+            self.store.run(|store| store.append(Entry::Clearing)).await?;
+            self.device.clear().await.map_err(failed)?;
+        }
+        let (mut done, of) = (0_usize, execution.plan().actions.device.len());
+        let mut number = 0_u32;
+        while let Some(batch) = execution.next_batch(side) {
+            done = done.saturating_add(batch.writes.len());
+            let ids = batch.writes.iter().map(|write| write.engine).collect();
+            let entry = Entry::Pushing { batch: number, ids };
+            self.store.run(move |store| store.append(entry)).await?;
+            number = number.saturating_add(1);
+            let outcomes = self.device.write(batch).await.map_err(failed)?;
+            failures.extend(Failure::all(execution.plan(), side, &outcomes));
+            execution.handle_outcomes(side, outcomes);
+            observer(Progress::Written { side, done, of });
+        }
+        Ok(())
+    }
+
+    /// Keeps what will be true, then asks the device to commit.
+    async fn commit_device(
+        &mut self,
+        session: &Session,
+        execution: Execution,
+        observer: Observer<'_>,
+    ) -> Result<Execution, SyncError> {
+        let now = session.now;
+        let (execution, mut state) = elsewhere(move || {
+            let state = execution.doubtful_state(now);
+            (execution, state)
+        })
+        .await?;
+        state.tokens.device.clone_from(&session.device.token);
+        state.tokens.computer = None;
+        let entry = Entry::ToCommit { state: Box::new(state) };
+        self.store.run(move |store| store.append(entry)).await?;
+        observer(Progress::Committing);
+        match self.device.commit().await {
+            Ok(_) => {}
+            Err(source @ ReplicaError::GaveUp { .. }) => {
+                self.store.run(|store| store.append(Entry::NotCommitted)).await?;
+                return Err(SyncError::NotCommitted(source));
+            }
+            Err(source) => return Err(SyncError::Doubtful(source)),
+        }
+        self.store.run(|store| store.append(Entry::Committed)).await?;
+        Ok(execution)
+    }
+
+    /// Ends a session in which nothing was written.
+    async fn give_up(&mut self, reason: &str) -> Result<(), SyncError> {
+        log_if_failed(self.device.abort(reason).await, Side::Device);
+        log_if_failed(self.computer.abort(reason).await, Side::Computer);
+        self.store.run(StateStore::close).await
+    }
+
+    /// Ends a session that failed: what was staged goes, the journal stays for as long as it says something.
+    async fn abandon(&mut self, error: SyncError) -> SyncError {
+        let device_is_open = !matches!(
+            error,
+            SyncError::Doubtful(_) | SyncError::NotCommitted(_) | SyncError::ComputerBehind(_) | SyncError::Spent
+        );
+        if device_is_open && !matches!(error, SyncError::Open { .. }) {
+            log_if_failed(
+                self.device.abort("the computer gave the session up").await,
+                Side::Device,
+            );
+        }
+        log_if_failed(self.computer.abort("the session was given up").await, Side::Computer);
+        error
+    }
+
+    /// A second session on the same connection that reads everything and writes nothing.
+    pub(super) async fn verify(
+        &mut self,
+        request: &Request,
+        state: PairState,
+    ) -> Result<(Verification, usize), SyncError> {
+        let id = fresh();
+        let (state, device) = self.open_device(id, state, None, Extent::Everything).await?;
+        let session = Session {
+            id,
+            now: now(),
+            device,
+            computer: Opened::own().extent(Extent::Changes),
+        };
+        match self.look(request, &session, state).await {
+            Ok(seen) => Ok(seen),
+            Err(error) => Err(self.abandon(error).await),
+        }
+    }
+
+    async fn look(
+        &mut self,
+        request: &Request,
+        session: &Session,
+        state: PairState,
+    ) -> Result<(Verification, usize), SyncError> {
+        let counted = (state.sessions, state.build_sessions);
+        let token = state.tokens.computer.clone();
+        let mut reports = session.reports();
+        let end = self.read_device(&mut reports, &mut |_| {}).await?;
+        conclude(&mut reports, Side::Device, end);
+        let mut inputs = Inputs::new(session.id);
+        inputs.capabilities = self.capabilities();
+        inputs.policy = request.policy.clone();
+        inputs.directly_after = true;
+        let planned = elsewhere(move || plan(state, reports, &inputs)).await?;
+        let skipped = planned.skipped();
+        let execution = self
+            .commit_device(session, Execution::new(planned), &mut |_| {})
+            .await?;
+        let now = session.now;
+        let mut state = elsewhere(move || execution.state(now)).await?;
+        (state.sessions, state.build_sessions) = counted;
+        state.tokens = Sides {
+            device: session.device.token.clone(),
+            computer: token,
+        };
+        let pending = state.pending();
+        self.keep(state, Snapshot::Drop).await?;
+        Ok((Verification::Done { skipped }, pending))
+    }
+}
+
+impl Session {
+    fn reports(&self) -> Reports {
+        let report = |opened: &Opened| Told::new(opened.extent, opened.standing).build(opened.build.clone());
+        Reports::new(report(&self.device), report(&self.computer))
+    }
+}
+
+/// What the end of a side's telling says about all of it.
+fn conclude(reports: &mut Reports, side: Side, end: End) {
+    let report = reports.get_mut(side);
+    report.complete &= end.complete;
+    report.undecodable.extend(end.unreadable);
+}
+
+fn log_if_failed(aborted: Result<(), ReplicaError>, side: Side) {
+    if let Err(error) = aborted {
+        tracing::debug!(%side, %error, "the session could not be ended in order; nothing of it is kept");
+    }
+}
+
+/// Work for the processor, on a thread where it holds nobody up.
+async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SyncError> {
+    spawn_blocking(work).await.map_err(|_| SyncError::Spent)
+}
+
+fn fresh() -> SessionId {
+    SessionId(Uuid::new_v4().into_bytes())
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
