@@ -73,7 +73,6 @@ fn entries(state: PairState) -> Vec<Entry> {
             batch: u32::MAX,
             ids: vec![EngineId::from_bytes([1; 16]), EngineId::from_bytes([0; 16])],
         },
-        Entry::Pushed { batch: 0 },
         Entry::ToCommit { state: Box::new(state) },
         Entry::Committed,
         Entry::NotCommitted,

@@ -45,7 +45,7 @@ const NEW: [&str; 2] = ["state.new", "journal.new"];
 /// let ann = Record::new("com.apple.contacts.Contact").with("first name", "Ann");
 /// let told = Changes::from_iter([(RecordId::new("41")?, Change::Upsert(ann))]);
 /// store.keep_told(Side::Device, Extent::Everything, &told)?;
-/// store.commit(PairState::new(DataClass::Contacts), Snapshot::Keep(10))?;
+/// store.commit(&PairState::new(DataClass::Contacts), Snapshot::Keep(10))?;
 ///
 /// assert!(store.load()?.state.is_some());
 /// let kept = &store.snapshots()?[0];
@@ -430,9 +430,9 @@ impl StateStore for FileStore {
         kept
     }
 
-    fn commit(&mut self, state: PairState, snapshot: Snapshot) -> Result<(), StoreError> {
+    fn commit(&mut self, state: &PairState, snapshot: Snapshot) -> Result<(), StoreError> {
         let known = self.take()?;
-        self.replace(&known, &state, snapshot)?;
+        self.replace(&known, state, snapshot)?;
         self.tidy(snapshot);
         self.known = Some(Known {
             number: known.number.saturating_add(1),

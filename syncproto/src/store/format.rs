@@ -15,7 +15,7 @@
 //! it is met first, afterwards 1 and up for the first met, the second…
 //!
 //! A state: its number in the store; class; sessions; since full; full at; both tokens; build; build sessions; alternations;
-//! percent not accepted; the bisect (batch, times, size, ids); replacing; how many rows, all their ids in ascending order,
+//! percent not accepted; the bisect (batch, times, size, ids); quarantined ids; replacing; the seed; how many rows, all their ids in ascending order,
 //! the rows in that order; tombstones; conflicts (id, group, *record* of the base and of both sides, session).
 //!
 //! A row: its entity; both native ids; the four *records* seen and agreed; then 0, or 1 and both pendings (kind, before,

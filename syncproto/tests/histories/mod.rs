@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use cabled_syncproto::engine::{
-    Brakes, Execution, Extent, FirstSync, Inputs, OnConflict, Outcome, PairState, Policy, Report, Reports, SessionId,
-    Side, Sides, Standing, plan,
+    Brakes, EngineId, Execution, Extent, FirstSync, Inputs, OnConflict, Outcome, PairState, Policy, Report, Reports,
+    SessionId, Side, Sides, Standing, plan,
 };
 use cabled_syncproto::record::{Change, Changes, Record, RecordId};
 use cabled_syncproto::{DataClass, entity};
@@ -185,6 +185,7 @@ pub(crate) fn states(seed: u64, sessions: u32) -> Vec<PairState> {
         size: 250,
         ids,
     });
+    state.quarantined = vec![EngineId::from_bytes([6; 16])];
     all.push(state);
     all
 }

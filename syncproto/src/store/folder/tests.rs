@@ -27,7 +27,7 @@ impl Call {
         match self.clone() {
             Self::Append(entry) => store.append(entry),
             Self::Told(side, extent, number) => store.keep_told(side, extent, &told(number)),
-            Self::Commit(sessions, snapshot) => store.commit(state(sessions), snapshot),
+            Self::Commit(sessions, snapshot) => store.commit(&state(sessions), snapshot),
             Self::Close => store.close(),
         }
     }
@@ -77,7 +77,6 @@ fn history() -> Vec<Call> {
         Call::Told(Side::Computer, ALL, 2),
         Call::Told(DEVICE, ALL, 3),
         pushing(0),
-        Call::Append(Entry::Pushed { batch: 0 }),
         to_commit(1),
         Call::Append(Entry::Committed),
         Call::Commit(1, Snapshot::Keep(20)),

@@ -167,14 +167,16 @@ impl<'a> In<'a> {
         state.alternations = self.small("alternations")?;
         state.not_accepted_percent = self.small("a percentage")?;
         state.bisect = self.optional(Self::bisect)?;
+        state.quarantined = self.list(Self::id)?;
         state.replacing = self.yes("replacing")?;
+        state.seed = self.optional(|input| Ok(SessionId(input.reader.array("seed")?)))?;
         self.ids = self.list(Self::id)?;
         if !self.ids.is_sorted_by(|a, b| a < b) {
             return Err(FormatError::damaged("the rows are not in order"));
         }
         let mut rows = Vec::with_capacity(self.ids.len());
         for at in 0..self.ids.len() {
-            let row = self.row()?;
+            let row = Arc::new(self.row()?);
             rows.extend(self.ids.get(at).map(|id| (*id, row)));
         }
         state.rows = rows.into_iter().collect();
@@ -197,8 +199,8 @@ impl<'a> In<'a> {
         Ok(state)
     }
 
-    fn native(&mut self) -> Result<Option<Box<str>>> {
-        self.optional(|input| input.text().map(Box::from))
+    fn native(&mut self) -> Result<Option<Arc<str>>> {
+        self.optional(|input| input.text().map(Arc::from))
     }
 
     fn bisect(&mut self) -> Result<Bisect> {
@@ -369,14 +371,11 @@ impl<'a> In<'a> {
                 batch: self.small("a batch")?,
                 ids: self.list(Self::id)?,
             },
-            4 => Entry::Pushed {
-                batch: self.small("a batch")?,
-            },
-            5 => Entry::ToCommit {
+            4 => Entry::ToCommit {
                 state: Box::new(self.state()?),
             },
-            6 => Entry::Committed,
-            7 => Entry::NotCommitted,
+            5 => Entry::Committed,
+            6 => Entry::NotCommitted,
             other => return Err(FormatError::damaged(format!("there is no entry of kind {other}"))),
         })
     }

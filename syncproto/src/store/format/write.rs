@@ -190,35 +190,56 @@ impl<'s, 'w> Out<'s, 'w> {
     }
 
     pub(super) fn state(&mut self, state: &'s PairState) -> Result<(), FormatError> {
-        self.text(state.class.id())?;
-        self.number(state.sessions.into())?;
-        self.number(state.since_full.into())?;
-        self.number(state.full_at)?;
-        self.both(&state.tokens, |out, token| out.optional(token.as_deref(), Self::text))?;
-        self.optional(state.build.as_deref(), Self::text)?;
-        self.number(state.build_sessions.into())?;
-        self.number(state.alternations.into())?;
-        self.number(state.not_accepted_percent.into())?;
-        self.optional(state.bisect.as_ref(), Self::bisect)?;
-        self.number(state.replacing.into())?;
-        self.ids = state.rows.keys().copied().collect();
-        self.len(state.rows.len())?;
-        for id in state.rows.keys() {
+        // Every field by its name: one that is added has to be thought of here, and is a new version.
+        let PairState {
+            class,
+            sessions,
+            since_full,
+            full_at,
+            tokens,
+            build,
+            build_sessions,
+            alternations,
+            not_accepted_percent,
+            bisect,
+            quarantined,
+            replacing,
+            seed,
+            rows,
+            tombstones,
+            conflicts,
+        } = state;
+        self.text(class.id())?;
+        self.number((*sessions).into())?;
+        self.number((*since_full).into())?;
+        self.number(*full_at)?;
+        self.both(tokens, |out, token| out.optional(token.as_deref(), Self::text))?;
+        self.optional(build.as_deref(), Self::text)?;
+        self.number((*build_sessions).into())?;
+        self.number((*alternations).into())?;
+        self.number((*not_accepted_percent).into())?;
+        self.optional(bisect.as_ref(), Self::bisect)?;
+        self.list(quarantined, Self::id)?;
+        self.number((*replacing).into())?;
+        self.optional(seed.as_ref(), |out, seed| out.bytes(&seed.0))?;
+        self.ids = rows.keys().copied().collect();
+        self.len(rows.len())?;
+        for id in rows.keys() {
             self.count()?;
             self.id(id)?;
         }
-        for row in state.rows.values() {
+        for row in rows.values() {
             self.row(row)?;
         }
-        self.list(&state.tombstones, |out, tombstone| {
+        self.list(tombstones, |out, tombstone| {
             out.id(&tombstone.id)?;
             out.both(&tombstone.native, |out, native| {
                 out.optional(native.as_deref(), Self::text)
             })?;
             out.number(tombstone.at)
         })?;
-        self.len(state.conflicts.len())?;
-        for ((id, group), kept) in &state.conflicts {
+        self.len(conflicts.len())?;
+        for ((id, group), kept) in conflicts {
             self.count()?;
             self.id(id)?;
             self.text(group)?;
@@ -413,16 +434,12 @@ impl<'s, 'w> Out<'s, 'w> {
                 self.number((*batch).into())?;
                 self.list(ids, Self::id)
             }
-            Entry::Pushed { batch } => {
-                self.number(4)?;
-                self.number((*batch).into())
-            }
             Entry::ToCommit { state } => {
-                self.number(5)?;
+                self.number(4)?;
                 self.state(state)
             }
-            Entry::Committed => self.number(6),
-            Entry::NotCommitted => self.number(7),
+            Entry::Committed => self.number(5),
+            Entry::NotCommitted => self.number(6),
         }
     }
 
