@@ -207,5 +207,11 @@ pub(crate) fn part_id(owner: &RecordId, part: &Record, numbers: &mut BTreeMap<St
     let kind = entity.rsplit('.').next().unwrap_or_default();
     let number = numbers.entry(kind.to_owned()).or_insert(0);
     *number = number.saturating_add(1);
-    RecordId::new(format!("{owner}/{kind}/{number:05}")).unwrap_or_else(|_| RecordId::placeholder())
+    let id = RecordId::new(format!("{owner}/{kind}/{number:05}"));
+    // An owner whose name fills an identifier: its parts are told apart all the same.
+    let short = || {
+        let owner = fingerprint(owner.as_str().as_bytes());
+        RecordId::new(format!("{owner}/{kind:.40}/{number:05}"))
+    };
+    id.or_else(|_| short()).unwrap_or_else(|_| RecordId::placeholder())
 }

@@ -31,8 +31,12 @@
 
 #[cfg(feature = "session")]
 mod device;
+#[cfg(feature = "files")]
+mod file;
 mod memory;
 mod thread;
+#[cfg(feature = "files")]
+pub mod vdir;
 
 use std::future::Future;
 
@@ -43,6 +47,8 @@ use crate::record::Changes;
 pub use device::{Device, NoConnection};
 pub use memory::Memory;
 pub use thread::OnThread;
+#[cfg(feature = "files")]
+pub use vdir::Vdir;
 
 /// With what a session begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +165,8 @@ pub struct End {
     pub complete: bool,
     /// Records that are there and cannot be read, by the names they have there.
     pub unreadable: Vec<String>,
+    /// What people should know of what is there, a sentence each: the same card twice, an event that no device could follow.
+    pub notes: Vec<String>,
 }
 
 impl End {
@@ -168,6 +176,7 @@ impl End {
         Self {
             complete: true,
             unreadable: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -175,6 +184,13 @@ impl End {
     #[must_use]
     pub fn with_unreadable(mut self, unreadable: Vec<String>) -> Self {
         self.unreadable = unreadable;
+        self
+    }
+
+    /// What people should know.
+    #[must_use]
+    pub fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.notes = notes;
         self
     }
 }

@@ -120,7 +120,7 @@ pub struct Report {
     pub(crate) standing: Standing,
     pub(crate) complete: bool,
     /// Records by the side's own identifiers; `None` is a deletion.
-    pub(crate) records: BTreeMap<Arc<str>, Option<Fields>>,
+    pub(crate) records: BTreeMap<Arc<str>, Option<Arc<Fields>>>,
     /// Records that could not be read.
     pub(crate) undecodable: Vec<String>,
     /// Class version and build of a device.
@@ -159,7 +159,7 @@ impl Report {
             let fields = match &change {
                 Change::Delete => None,
                 Change::Upsert(record) => match Fields::read(record, names) {
-                    Some(fields) => Some(fields),
+                    Some(fields) => Some(Arc::new(fields)),
                     None => {
                         self.undecodable.push(id.as_str().to_owned());
                         continue;

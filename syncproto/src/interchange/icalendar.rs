@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cabled_wire::plist::Value;
 
 use super::lines::{self, Line};
-use super::vcard::apply_override;
+use super::vcard::{apply_override, keep_uid};
 use super::{InterchangeError, Limits, append, fingerprint};
 use crate::entity;
 use crate::record::{Record, RecordId};
@@ -51,6 +51,8 @@ pub const NOT_SYNCABLE: &str = "ical:not syncable";
 /// The time stamp of an event that has none.
 const NO_STAMP: &str = "DTSTAMP:19700101T000000Z";
 const WHOLE: &str = "ical:whole";
+/// The line of the identifier as it was spelled, and the identifier that was made of it.
+const UID: &str = "ical:original:UID";
 const ORIGINAL: &str = "ical:original";
 const ZONES: &str = "ical:VTIMEZONE";
 const COMPONENTS: &str = "ical:components";
@@ -64,6 +66,8 @@ pub struct Read {
     pub events: Vec<Event>,
     /// The events that must not be sent, and why.
     pub not_syncable: Vec<(RecordId, String)>,
+    /// The events whose `UID` is missing or cannot be an identifier: theirs was made of what they say and of their place.
+    pub unnamed: Vec<RecordId>,
 }
 
 impl Read {
@@ -202,13 +206,17 @@ pub fn read(text: &str, calendar: &RecordId, limits: &Limits) -> Result<Read, In
         },
         events: Vec::new(),
         not_syncable: Vec::new(),
+        unnamed: Vec::new(),
     };
     let mut seen = BTreeSet::new();
     for (index, component) in events.iter().enumerate() {
-        let mut id = event_id(component, index);
+        let (mut id, named) = event_id(component, index);
         if !seen.insert(id.clone()) {
             id = RecordId::new(format!("{id}/{index}")).unwrap_or(id);
             seen.insert(id.clone());
+        }
+        if !named {
+            read.unnamed.push(id.clone());
         }
         let event = read_event(&id, component, calendar, &described, &series)?;
         if let Some(reason) = event.details.residue.text(NOT_SYNCABLE) {
@@ -263,14 +271,19 @@ fn color(text: &str) -> Option<Vec<Value>> {
     )
 }
 
-fn event_id(component: &Component, index: usize) -> RecordId {
+/// The identifier of an event, and whether its `UID` says it.
+fn event_id(component: &Component, index: usize) -> (RecordId, bool) {
     let uid = component.line("UID").map(Line::text).filter(|uid| !uid.is_empty());
-    let uid = uid.unwrap_or_else(|| format!("event-{index}-{}", fingerprint(component.raw().join("\n").as_bytes())));
     let occurrence = component
         .line("RECURRENCE-ID")
         .map(|line| format!("/{}", line.value.trim()));
-    let id = RecordId::new(format!("{uid}{}", occurrence.unwrap_or_default()));
-    id.unwrap_or_else(|_| RecordId::placeholder())
+    let occurrence = occurrence.unwrap_or_default();
+    if let Some(Ok(id)) = uid.map(|uid| RecordId::new(format!("{uid}{occurrence}"))) {
+        return (id, true);
+    }
+    let made = format!("event-{index}-{}", fingerprint(component.raw().join("\n").as_bytes()));
+    let id = RecordId::new(format!("{made}{occurrence}")).or_else(|_| RecordId::new(made));
+    (id.unwrap_or_else(|_| RecordId::placeholder()), false)
 }
 
 /// Properties that are one text each.
@@ -418,6 +431,12 @@ fn read_event(
     keep_originals(&mut record, component, described);
     for line in &rest {
         apply_override(&mut record, line);
+    }
+    if let Some(line) = component.line("UID") {
+        let series = record.related("main event").ok().and_then(|all| all.into_iter().next());
+        let of = series.as_ref().unwrap_or(id);
+        let ours = format!("UID:{}", lines::escape(of.as_str()));
+        keep_uid(UID, &mut record, of, &line.raw, &ours);
     }
     graph.insert(id.clone(), with_zones(record, component, described))?;
     let mut numbers = BTreeMap::new();

@@ -27,12 +27,19 @@ use crate::entity;
 use crate::record::{Record, RecordId};
 use crate::records::{Contact, Entry, Graph, Group, View};
 
+#[cfg(feature = "files")]
+mod categories;
 mod parts;
 mod person;
+
+#[cfg(feature = "files")]
+pub(crate) use categories::{categories, set_categories};
 
 /// The lines as they came, of something that is understood but spelled in another way than ours.
 const ORIGINAL: &str = "vcard:original";
 const VERSION: &str = "vcard:VERSION";
+/// The line of the identifier as it was spelled, and the identifier that was made of it.
+const UID: &str = "vcard:original:UID";
 
 /// A version of vCard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,6 +89,8 @@ pub struct Read {
     pub contacts: Vec<Contact>,
     /// Groups.
     pub groups: Vec<Entry<Group>>,
+    /// Those whose `UID` is missing or cannot be an identifier: theirs was made of what the card says and of its place.
+    pub unnamed: Vec<RecordId>,
 }
 
 impl Read {
@@ -111,7 +120,10 @@ pub fn read(text: &str, limits: &Limits) -> Result<Read, InterchangeError> {
     for (index, card) in cards(text, limits)?.into_iter().enumerate() {
         let card = modern(card);
         let lines: Vec<Line> = card.iter().map(|line| Line::new(line)).collect();
-        let id = identifier(&lines, &card, index);
+        let (id, named) = identifier(&lines, &card, index);
+        if !named {
+            read.unnamed.push(id.clone());
+        }
         let kind = lines
             .iter()
             .find(|line| matches!(&*line.name, "KIND" | "X-ADDRESSBOOKSERVER-KIND"));
@@ -183,14 +195,32 @@ fn modern(card: Vec<String>) -> Vec<String> {
     }
 }
 
-/// The identifier of a card: its `UID`, else a name made of its content and its place.
-fn identifier(lines: &[Line], card: &[String], index: usize) -> RecordId {
+/// The identifier of a card: its `UID`, else a name made of its content and its place. Says which of the two it is.
+fn identifier(lines: &[Line], card: &[String], index: usize) -> (RecordId, bool) {
     let uid = lines.iter().find(|line| line.name == "UID").map(Line::text);
     let uid = uid.map(|uid| uid.strip_prefix("urn:uuid:").unwrap_or(&uid).trim().to_owned());
-    let made = || format!("card-{index}-{}", fingerprint(card.join("\n").as_bytes()));
-    let id = uid.and_then(|uid| RecordId::new(uid).ok());
-    id.or_else(|| RecordId::new(made()).ok())
-        .unwrap_or_else(RecordId::placeholder)
+    let made = || RecordId::new(format!("card-{index}-{}", fingerprint(card.join("\n").as_bytes())));
+    match uid.map(RecordId::new) {
+        Some(Ok(id)) => (id, true),
+        _ => (made().unwrap_or_else(|_| RecordId::placeholder()), false),
+    }
+}
+
+/// Keeps the line of an identifier that we would spell differently.
+pub(super) fn keep_uid(key: &str, record: &mut Record, id: &RecordId, line: &str, ours: &str) {
+    if line != ours {
+        let pair = vec![Value::from(line), Value::from(id.as_str())];
+        record.attributes.insert(key.to_owned(), Value::Array(pair));
+    }
+}
+
+/// The line of an identifier as it was spelled, while the identifier is the same.
+pub(super) fn kept_uid(key: &str, record: &Record, id: &str) -> Option<String> {
+    let [line, was] = record.attributes.get(key)?.as_array()?.as_slice() else {
+        return None;
+    };
+    let line = line.as_string().filter(|line| Line::new(line).name == "UID")?;
+    (was.as_string() == Some(id)).then(|| line.to_owned())
 }
 
 /// Lines that belong together: a property and what else is in its group.
@@ -315,14 +345,7 @@ pub(super) fn overrides(group: &str, wanted: &Record, found: &Record) -> Vec<Str
 }
 
 fn read_contact(id: &RecordId, lines: Vec<Line>) -> Result<Contact, InterchangeError> {
-    let version = match lines
-        .iter()
-        .find(|line| line.name == "VERSION")
-        .map(|line| &*line.value)
-    {
-        Some("3.0") => Version::V3,
-        _ => Version::V4,
-    };
+    let version = version_of(&lines);
     let mut graph = Graph::default();
     let (mut root, mut rest) = person::read(lines, version);
     root.attributes.insert(VERSION.to_owned(), version.text().into());
@@ -332,6 +355,9 @@ fn read_contact(id: &RecordId, lines: Vec<Line>) -> Result<Contact, InterchangeE
     for bundle in bundles(std::mem::take(&mut rest)) {
         match &*bundle.main.name {
             "X-CABLED-KEY" if bundle.main.group.is_none() => overriding.push(bundle.main),
+            "UID" if !root.attributes.contains_key(UID) => {
+                keep_uid(UID, &mut root, id, &bundle.main.raw, &uid_line(id, version));
+            }
             "VERSION" | "UID" | "PRODID" => {}
             _ => {
                 if let Some(record) = parts::read(&bundle, version) {
@@ -355,6 +381,13 @@ fn read_contact(id: &RecordId, lines: Vec<Line>) -> Result<Contact, InterchangeE
     let mut contact = Contact::read(&graph, id)?;
     person::name_from_full_name(&mut contact);
     Ok(contact)
+}
+
+fn version_of(lines: &[Line]) -> Version {
+    match lines.iter().find(|line| line.name == "VERSION") {
+        Some(line) if line.value == "3.0" => Version::V3,
+        _ => Version::V4,
+    }
 }
 
 fn uid_line(id: &RecordId, version: Version) -> String {
@@ -386,7 +419,8 @@ pub fn write(contact: &Contact, options: &WriteOptions) -> String {
     let kept_version = root.attributes.get(VERSION);
     let version = options.of(kept_version);
     let same = kept_version.and_then(Value::as_string) == Some(version.text());
-    let mut lines = vec![uid_line(&contact.id, version)];
+    let uid = kept_uid(UID, &root, contact.id.as_str());
+    let mut lines = vec![uid.unwrap_or_else(|| uid_line(&contact.id, version))];
     lines.extend(person::write(contact, &root, version, same));
     let residue =
         |key: &str| key.starts_with("vcard:") && !key.starts_with(ORIGINAL) && !matches!(key, VERSION | "vcard:FN");
@@ -437,6 +471,7 @@ fn card(version: Version, lines: &[String]) -> String {
 }
 
 fn read_group(id: &RecordId, lines: &[Line]) -> Result<Group, InterchangeError> {
+    let version = version_of(lines);
     let mut record = Record::new(entity::GROUP);
     let mut members = Vec::new();
     let mut overriding = Vec::new();
@@ -449,6 +484,9 @@ fn read_group(id: &RecordId, lines: &[Line]) -> Result<Group, InterchangeError> 
                 members.extend(RecordId::new(member).ok().map(|id| Value::from(id.as_str())));
             }
             "VERSION" => drop(record.attributes.insert(VERSION.to_owned(), line.value.as_str().into())),
+            "UID" if !record.attributes.contains_key(UID) => {
+                keep_uid(UID, &mut record, id, &line.raw, &uid_line(id, version));
+            }
             "UID" | "PRODID" | "KIND" | "X-ADDRESSBOOKSERVER-KIND" | "N" => {}
             "X-CABLED-KEY" => overriding.push(line),
             name => {
@@ -475,7 +513,8 @@ pub fn write_group(id: &RecordId, group: &Group, options: &WriteOptions) -> Stri
     let record = group.write();
     let version = options.of(record.attributes.get(VERSION));
     let name = group.name.clone().unwrap_or_default();
-    let mut lines = vec![uid_line(id, version), format!("FN:{}", escape(&name))];
+    let uid = kept_uid(UID, &record, id.as_str()).unwrap_or_else(|| uid_line(id, version));
+    let mut lines = vec![uid, format!("FN:{}", escape(&name))];
     let (kind, member) = match version {
         Version::V4 => ("KIND", "MEMBER"),
         Version::V3 => {
@@ -495,7 +534,7 @@ pub fn write_group(id: &RecordId, group: &Group, options: &WriteOptions) -> Stri
     let mut unknown: Vec<(&String, &Value)> = record
         .attributes
         .iter()
-        .filter(|(key, _)| textual(key) && *key != VERSION)
+        .filter(|(key, _)| textual(key) && ![VERSION, UID].contains(&key.as_str()))
         .collect();
     unknown.sort_by_key(|(key, _)| *key);
     lines.extend(unknown.into_iter().flat_map(|(_, value)| kept(value)));

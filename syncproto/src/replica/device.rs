@@ -383,6 +383,7 @@ impl Replica for Device {
                 Ok(Told::End(End {
                     complete,
                     unreadable: Vec::new(),
+                    notes: Vec::new(),
                 }))
             }
             Err(error) => Err(self.step(error)),

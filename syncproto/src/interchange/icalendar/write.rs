@@ -6,11 +6,11 @@ use cabled_wire::plist::Value;
 
 use super::super::Limits;
 use super::super::lines::{self, Line, escape, fold};
-use super::super::vcard::{kept, overrides, whole};
+use super::super::vcard::{kept, kept_uid, overrides, whole};
 use super::time::{self, Described, UTC};
 use super::{
-    COMPONENTS, Component, NO_STAMP, NOT_SYNCABLE, ORIGINAL, UNITS, WHOLE, ZONES, alarm_component, kept_components,
-    parse, parts, read_calendar, read_event, says,
+    COMPONENTS, Component, NO_STAMP, NOT_SYNCABLE, ORIGINAL, UID, UNITS, WHOLE, ZONES, alarm_component,
+    kept_components, parse, parts, read_calendar, read_event, says,
 };
 use crate::entity;
 use crate::record::{Record, RecordId};
@@ -107,7 +107,8 @@ fn event_lines(event: &Event) -> Vec<String> {
         (Some(series), _) => series.as_str(),
         (None, id) => id,
     };
-    let mut lines = vec!["BEGIN:VEVENT".to_owned(), format!("UID:{}", escape(uid))];
+    let uid_line = kept_uid(UID, &record, uid).unwrap_or_else(|| format!("UID:{}", escape(uid)));
+    let mut lines = vec!["BEGIN:VEVENT".to_owned(), uid_line];
     if !record.attributes.contains_key("ical:DTSTAMP") {
         // Required, and no clock may take part: the same event is the same text.
         lines.push(NO_STAMP.to_owned());
