@@ -51,6 +51,11 @@ pub(crate) struct World {
     pub(crate) deleted: BTreeSet<String>,
     /// All names of roots that were ever entered.
     pub(crate) entered: BTreeSet<String>,
+    /// Records that broke so many sessions in a row that they are not sent until they are edited, which is said.
+    pub(crate) held: BTreeSet<String>,
+    /// With two computers: the answer to a commit of one was lost, the other one committed, and the phone no longer tells who
+    /// wrote what. Doubles are possible then.
+    pub(crate) unsure: bool,
     /// In calm schedules: the last value of a key of a root, by the root's name.
     pub(crate) typed: BTreeMap<(String, String), String>,
 }
@@ -94,6 +99,8 @@ impl World {
             values: 0,
             deleted: BTreeSet::new(),
             entered: BTreeSet::new(),
+            held: BTreeSet::new(),
+            unsure: false,
             typed: BTreeMap::new(),
             random,
         }
@@ -157,7 +164,8 @@ impl World {
             3 => Fault::Unavailable,
             _ => Fault::None,
         };
-        let _ = self.session(host, bytes, fault).await;
+        let synced = self.session(host, bytes, fault).await;
+        self.unsure |= self.hosts.len() > 1 && matches!(synced, Some(Err(SyncError::Doubtful(_))));
     }
 
     /// A session in which nothing goes wrong; gives whether there was nothing to do and nothing is pending.
@@ -167,13 +175,18 @@ impl World {
         let Synced::Done(report) = synced else {
             panic!("it stopped")
         };
+        let held = report
+            .plan
+            .notes()
+            .filter_map(|note| Some(note.split_once(": not sent to the device")?.0.to_owned()));
+        self.held = held.collect();
         report.plan.is_empty() && report.pending == 0
     }
 
     async fn session(&self, host: usize, bytes: Option<i64>, fault: Fault) -> Option<Result<Synced, SyncError>> {
         let host = &self.hosts[host];
         let mut request = Request::default().policy(self.policy.clone());
-        for _ in 0..2 {
+        for _ in 0..3 {
             let link = link::connect(&self.phone, bytes).await?;
             let device = Device::new(link, self.class.clone());
             let folder = Folder::new(host.folder.clone(), fault);
