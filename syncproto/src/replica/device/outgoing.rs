@@ -58,17 +58,18 @@ pub(super) struct Sent {
 pub(super) fn parcels(batch: Batch) -> (Vec<Parcel>, Vec<(EngineId, Outcome)>) {
     let (mut parcels, mut outcomes) = (Vec::<Parcel>::new(), Vec::new());
     for write in batch.writes {
+        let keeps_image = write.keeps_image();
         let Write {
             engine,
             id,
             new,
             entity,
-            groups,
             change,
+            ..
         } = write;
         let change = match change {
             Change::Delete => Change::Delete,
-            Change::Upsert(record) => match outgoing(record, new, &groups) {
+            Change::Upsert(record) => match outgoing(record, keeps_image) {
                 Ok(record) => Change::Upsert(record),
                 Err(reason) => {
                     outcomes.push((engine, Outcome::Failed { reason }));
@@ -102,7 +103,7 @@ pub(super) fn joins(entity: &str) -> bool {
 }
 
 /// A record as it is sent, or why it cannot be.
-fn outgoing(mut record: Record, new: bool, groups: &[String]) -> Result<Record, String> {
+fn outgoing(mut record: Record, keeps_image: bool) -> Result<Record, String> {
     if let Some(why) = record.attributes.get(NOT_SYNCABLE) {
         let why = why.as_string().unwrap_or("devices have no words for it");
         return Err(format!(
@@ -115,10 +116,9 @@ fn outgoing(mut record: Record, new: bool, groups: &[String]) -> Result<Record, 
     };
     record.attributes = record.attributes.into_iter().filter_map(kept).collect::<Dictionary>();
     if record.entity.as_deref() == Some(entity::CONTACT) {
-        let changes = new || groups.iter().any(|group| group == IMAGE);
         let picture = record.attributes.get(IMAGE).and_then(Value::as_data);
         let too_large = picture.is_some_and(|picture| picture.len() > PICTURE);
-        if !changes || too_large {
+        if keeps_image || too_large {
             record.attributes.remove(IMAGE);
             record.attributes.insert(IMAGE_UNCHANGED.to_owned(), true.into());
         }
