@@ -2,7 +2,7 @@
 
 use cabled::devicelink::msg::Message as LinkMessage;
 use cabled_golden::Side;
-use cabled_syncproto::msg::{Message, SyncType, limits};
+use cabled_syncproto::msg::{Message, limits};
 
 use crate::Coverage;
 use crate::seen::{self, Seen};
@@ -45,13 +45,14 @@ fn every_sync_message_has_a_vector() {
         name: "SyncType",
         file: FILE,
         seen: types,
-        accepted: &["Fast", "Reset", "Slow"],
+        accepted: &["Fast", "Reset"],
         built: &[],
-        absent: &[],
+        absent: &[(
+            "Slow",
+            "no stand-in said it in a recording; libimobiledevice takes it from the virtual phone, in tests/interop",
+        )],
     };
     types.check();
-    // The type is what the vectors are held against.
-    assert_eq!(SyncType::Fast.as_str(), "SDSyncTypeFast");
 }
 
 /// Two messages go both ways: each of them was recorded from either side.
