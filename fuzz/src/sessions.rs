@@ -129,7 +129,7 @@ impl Computer {
             }
             1 => self.machine.pull(
                 now,
-                if script.byte() % 2 == 0 {
+                if script.byte().is_multiple_of(2) {
                     Wanted::All
                 } else {
                     Wanted::Changes
@@ -138,7 +138,7 @@ impl Computer {
             2 => self.machine.acknowledge(now),
             3 => self.machine.clear(now),
             4 => {
-                let at = if script.byte() % 2 == 0 { NEW } else { "41" };
+                let at = if script.byte().is_multiple_of(2) { NEW } else { "41" };
                 let pushed = self
                     .machine
                     .push(now, one(at), true, PushInfo::new([entity::CONTACT], true));

@@ -1,6 +1,6 @@
 //! A class on a device as one side of a sync, against the virtual phone.
 #![cfg(all(feature = "pair", feature = "session"))]
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 mod standings {
     use cabled_syncproto::engine::{Extent, Standing};
