@@ -110,12 +110,9 @@ pub fn plan(mut state: PairState, reports: Reports, inputs: &Inputs) -> Planned 
             .count()
     });
     let now_roots = Sides::of(|side| {
-        reports
-            .get(side)
-            .records
-            .values()
-            .filter(|record| is_root(record.as_ref()))
-            .count()
+        let report = reports.get(side);
+        let roots = report.records.values().filter(|record| is_root(record.as_ref()));
+        roots.count().saturating_add(report.withheld.len())
     });
     let full = Sides::of(|side| reports.get(side).extent == Extent::Everything);
     let standing = Sides::of(|side| reports.get(side).standing);

@@ -4,7 +4,7 @@
 mod judge;
 mod lines;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::id::{EngineId, SessionId, Side, Sides};
@@ -202,18 +202,28 @@ impl People {
             fresh.extend(lines.into_values().flatten());
             fresh.sort_by(|a, b| a.0.cmp(&b.0));
         }
-        self.absent(side, full, *terms.derive.get(side));
+        let withheld = self.items.iter().filter(|item| {
+            let native = item.row.native.get(side).as_deref();
+            native.is_some_and(|native| report.withheld.contains(native))
+        });
+        let withheld = withheld.map(|item| item.id).collect();
+        self.absent(side, full, *terms.derive.get(side), &withheld);
         fresh
     }
 
     /// What the report does not speak of.
-    fn absent(&mut self, side: Side, full: bool, derive: bool) {
+    fn absent(&mut self, side: Side, full: bool, derive: bool, withheld: &BTreeSet<EngineId>) {
+        let stays = |item: &Item| {
+            let owner = item.row.seen.get(side).as_ref().and_then(|seen| seen.owner());
+            let part = item.kind() == EntityKind::Child;
+            withheld.contains(&item.id) || matches!(owner, Some(Ref::Known(owner)) if part && withheld.contains(owner))
+        };
         for item in &mut self.items {
             let leaving = item.row.seen.get(side).is_none() && item.row.pending(side).is_some();
             if *item.covered.get(side) || item.row.native.get(side).is_none() {
                 continue;
             }
-            if full {
+            if full && !stays(item) {
                 *item.covered.get_mut(side) = true;
                 *item.is.get_mut(side) = if derive || leaving { Is::Gone } else { Is::Lost };
             } else if leaving {
