@@ -39,7 +39,7 @@
 //!   it (`DCIM`, `PhotoData`, `iTunes_Control`). Do not.
 //!
 //! # Features
-//! None.
+//! - `session` (off): `session`, the sync lock with the notifications around it, and the notification service on a task.
 
 mod client;
 mod connection;
@@ -49,6 +49,8 @@ mod metadata;
 pub mod msg;
 mod options;
 mod remove_all;
+#[cfg(feature = "session")]
+pub mod session;
 mod sync_lock;
 mod upload;
 

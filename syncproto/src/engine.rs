@@ -59,6 +59,7 @@
 mod canon;
 mod decide;
 mod draft;
+mod drafting;
 mod execute;
 mod id;
 mod identity;
@@ -75,6 +76,7 @@ mod select;
 mod settle;
 mod state;
 mod value;
+mod verdict;
 
 pub use canon::{ContentHash, RecordHash};
 pub use draft::{Inputs, Planned, plan};

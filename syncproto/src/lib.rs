@@ -35,14 +35,19 @@
 //! - `engine` (on): [`engine`], the merge of a device with what is on the computer.
 //! - `pair` (on): [`pair`], [`replica`], [`store`]: a device and a place on the computer, synced so that it may be cut off
 //!   anywhere.
+//! - `device`: `availability`, whether a class can be had, and `guard`, the lock and the notifications around a sync.
 //! - `interchange`: bookmarks as HTML and JSON, notes as text and JSON.
 //! - `vobject`: contacts as vCard, calendars as iCalendar.
 
+#[cfg(feature = "device")]
+pub mod availability;
 #[cfg(feature = "pair")]
 mod blocking;
 mod class;
 #[cfg(feature = "engine")]
 pub mod engine;
+#[cfg(feature = "device")]
+pub mod guard;
 #[cfg(feature = "interchange")]
 pub mod interchange;
 pub mod msg;

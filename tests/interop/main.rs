@@ -3,6 +3,7 @@
 
 mod backups;
 mod libimobiledevice;
+mod mobilesync;
 mod pymobiledevice3;
 mod readers;
 mod sync;
@@ -19,6 +20,7 @@ fn main() {
     trials.extend(backups::trials());
     trials.extend(readers::trials());
     trials.extend(sync::trials());
+    trials.extend(mobilesync::trials());
     #[cfg(unix)]
     trials.extend(usbmuxd::trials());
     libtest_mimic::run(&arguments, trials).exit();

@@ -19,6 +19,8 @@ pub mod names {
     pub const SYNC_LOCK_REQUEST: &str = "com.apple.itunes-mobdev.syncLockRequest";
     /// Post when the lock is held.
     pub const SYNC_DID_START: &str = "com.apple.itunes-mobdev.syncDidStart";
+    /// Post in place of it when the lock could not be had.
+    pub const SYNC_FAILED_TO_START: &str = "com.apple.itunes-mobdev.syncFailedToStart";
     /// Post after unlocking, if `syncWillStart` was posted.
     pub const SYNC_DID_FINISH: &str = "com.apple.itunes-mobdev.syncDidFinish";
     /// Observe: the user pressed cancel on the device.

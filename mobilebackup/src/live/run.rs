@@ -8,7 +8,7 @@ use cabled_devicelink::machine::{ExchangeOptions, Hello, Response};
 use cabled_lockdown::{Escrow, Paired};
 use cabled_wire::plist::Value;
 
-use super::companions::{Lock, Notifier};
+use super::companions;
 use super::engine::{Engine, State};
 use super::error::BackupError;
 use super::options::Common;
@@ -161,7 +161,7 @@ impl Parts<'_> {
             ..Progress::default()
         };
         let _ = observer.on_progress(&progress);
-        let (notifier, notifications) = Notifier::start(paired).await?;
+        let (notifier, notifications) = companions::notifier(paired).await?;
         let afc = match frame.lock {
             true => Some(Afc::new(paired.start_service(AFC, Escrow::IfNeeded).await?)),
             false => None,
@@ -174,7 +174,7 @@ impl Parts<'_> {
             .map_err(|source| BackupError::DeviceLink { file: None, source })?;
         let hello = connection.hello();
         let lock = match &afc {
-            Some(afc) => Some(Lock::take(afc, &notifier, common.require_lock, observer).await?),
+            Some(afc) => Some(companions::lock(afc, &notifier, common.require_lock, observer).await?),
             None => None,
         };
         let (notifications, notices, state) = (Some(notifications), Vec::new(), State::default());

@@ -1,58 +1,19 @@
 //! What is to become of every record: existence, values, containers, order. Spec: mobilesync, section 15.3, step 3.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::canon::{self, POSITION};
+use super::draft::Inputs;
 use super::id::{EngineId, SessionId, Side, Sides};
 use super::identity::{Is, Item, People};
 use super::merge::{self, Merged};
-use super::policy::{Choice, Choices, FirstSync, OnConflict, OnDeleteEdit, Policy};
+use super::policy::{Choice, Choices, FirstSync, OnConflict, OnDeleteEdit, OnDeselect, Policy, Selection};
 use super::report::Capabilities;
-use super::state::{Held, Kept, Why};
+use super::state::{Held, Kept, PairState, Why};
 use super::value::{Fields, Ref};
+use super::verdict::{Fate, Moved, Note, NoteKind, Verdict, Verdicts};
 use crate::schema::EntityKind;
-
-/// What becomes of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It is on both sides afterwards, where they can hold it.
-    Stay,
-    /// It is on no side afterwards.
-    Go,
-    /// Nothing is done.
-    Leave,
-    /// It is removed from the device and stays on the computer.
-    Deselect,
-}
-
-/// What was decided about a record.
-#[derive(Clone, Debug)]
-pub(crate) struct Verdict {
-    pub(crate) fate: Fate,
-    pub(crate) want: Sides<Option<Arc<Fields>>>,
-    /// Groups whose agreed values move when what is planned for them was done.
-    pub(crate) moved: BTreeSet<String>,
-}
-
-/// A decision somebody should know of.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Note {
-    pub(crate) id: EngineId,
-    pub(crate) what: NoteKind,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum NoteKind {
-    Conflict { group: String, taken: Option<Side> },
-    DeleteEdit { deleted: Side, stays: Option<bool> },
-    Revived,
-    Cycle,
-    Assumed,
-    Held { side: Side, why: &'static str },
-    NotAccepted { side: Side, group: String },
-    Rewritten { side: Side, group: String },
-}
 
 pub(crate) struct Deciding<'a> {
     pub(crate) people: &'a mut People,
@@ -63,41 +24,62 @@ pub(crate) struct Deciding<'a> {
     pub(crate) number: u32,
     /// How a first sync is done; `None` when it is none.
     pub(crate) first: Option<FirstSync>,
-    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) verdicts: Verdicts,
     pub(crate) notes: Vec<Note>,
     pub(crate) kept: BTreeMap<(EngineId, String), Kept>,
     pub(crate) closed: Vec<(EngineId, String)>,
     pub(crate) asks: usize,
-    /// Items by the whole that they are part of.
+    /// Whether conflicts were put aside in earlier sessions.
+    pub(crate) some_kept: bool,
+    /// Items by the whole that they are part of, and the other way round; where nothing goes, of those with verdicts only.
     parts: HashMap<usize, Vec<usize>>,
-    wholes: Vec<Option<usize>>,
+    wholes: HashMap<usize, usize>,
+}
+
+/// What was decided.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    pub(crate) verdicts: Verdicts,
+    pub(crate) notes: Vec<Note>,
+    pub(crate) kept: BTreeMap<(EngineId, String), Kept>,
+    pub(crate) closed: Vec<(EngineId, String)>,
+    pub(crate) asks: usize,
 }
 
 impl<'a> Deciding<'a> {
     pub(crate) fn new(
         people: &'a mut People,
-        capabilities: &'a Sides<Capabilities>,
-        policy: &'a Policy,
-        choices: &'a Choices,
+        inputs: &'a Inputs,
+        state: &PairState,
         session: &'a SessionId,
-        number: u32,
         first: Option<FirstSync>,
     ) -> Self {
         Self {
             people,
-            capabilities,
-            policy,
-            choices,
+            capabilities: &inputs.capabilities,
+            policy: &inputs.policy,
+            choices: &inputs.choices,
             session,
-            number,
+            number: state.sessions.saturating_add(1),
             first,
-            verdicts: Vec::new(),
+            verdicts: Verdicts::default(),
             notes: Vec::new(),
             kept: BTreeMap::new(),
             closed: Vec::new(),
             asks: 0,
+            some_kept: !state.conflicts.is_empty(),
             parts: HashMap::new(),
-            wholes: Vec::new(),
+            wholes: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn decided(self) -> Decided {
+        Decided {
+            verdicts: self.verdicts,
+            notes: self.notes,
+            kept: self.kept,
+            closed: self.closed,
+            asks: self.asks,
         }
     }
 
@@ -128,41 +110,57 @@ impl<'a> Deciding<'a> {
                 }
             }
         }
-        let whole = |item: &Item| {
-            let key = |fields: &Fields| match fields.kind() {
-                EntityKind::Child => fields.owner().cloned(),
-                EntityKind::Root => fields.get("main event").and_then(|main| main.refs().first().cloned()),
-                EntityKind::Container => None,
-            };
-            let sides = [
-                item.now.computer.as_deref(),
-                item.now.device.as_deref(),
-                item.row.agreed.computer.as_deref(),
-                item.row.agreed.device.as_deref(),
-            ];
-            let found = sides.into_iter().flatten().find_map(key);
-            match found {
-                Some(Ref::Known(id)) => self
-                    .people
-                    .at
-                    .get(&id)
-                    .copied()
-                    .filter(|at| self.people.items.get(*at).is_some_and(|whole| whole.id != item.id)),
-                _ => None,
-            }
-        };
-        self.wholes = self.people.items.iter().map(whole).collect();
-        for (at, whole) in self.wholes.iter().enumerate() {
-            if let Some(whole) = whole {
-                self.parts.entry(*whole).or_default().push(at);
+        self.verdicts = Verdicts::none(self.people.items.len());
+        let anew = matches!(self.first, Some(FirstSync::ReplaceDevice | FirstSync::ReplaceComputer));
+        let mut goes = anew || self.policy.selection != Selection::All;
+        let mut busy = Vec::new();
+        for (at, item) in self.people.items.iter().enumerate() {
+            if anew || !item.quiet() {
+                busy.push(at);
+                let stays = matches!(
+                    (item.is.device, item.is.computer),
+                    (Is::There, Is::There | Is::Absent) | (Is::Absent, Is::There)
+                );
+                goes |= !stays && item.kind() != EntityKind::Child;
             }
         }
-        let verdict = Verdict {
-            fate: Fate::Stay,
-            want: Sides::default(),
-            moved: BTreeSet::new(),
+        for at in &busy {
+            self.verdicts.touch(self.people, *at);
+        }
+        if goes {
+            self.find_wholes(0..self.people.items.len());
+        } else {
+            self.find_wholes(busy);
+        }
+    }
+
+    fn find_wholes(&mut self, of: impl IntoIterator<Item = usize>) {
+        for at in of {
+            if let Some(whole) = self.whole_of(at) {
+                self.wholes.insert(at, whole);
+                self.parts.entry(whole).or_default().push(at);
+            }
+        }
+    }
+
+    /// What a record is part of: a child of its root, a detached occurrence of its series.
+    fn whole_of(&self, at: usize) -> Option<usize> {
+        let item = self.item(at)?;
+        let key = |fields: &Fields| match item.kind() {
+            EntityKind::Child => fields.owner().cloned(),
+            EntityKind::Root => fields.get("main event").and_then(|main| main.refs().first().cloned()),
+            EntityKind::Container => None,
         };
-        self.verdicts = vec![verdict; self.people.items.len()];
+        let sides = [
+            item.now(Side::Computer),
+            item.now(Side::Device),
+            item.row.agreed.computer.as_ref(),
+            item.row.agreed.device.as_ref(),
+        ];
+        match sides.into_iter().flatten().find_map(|fields| key(fields)) {
+            Some(Ref::Known(id)) => self.people.at.get(&id).copied().filter(|whole| *whole != at),
+            _ => None,
+        }
     }
 
     fn item(&self, at: usize) -> Option<&Item> {
@@ -170,25 +168,30 @@ impl<'a> Deciding<'a> {
     }
 
     pub(crate) fn fate(&self, at: usize) -> Fate {
-        self.verdicts.get(at).map_or(Fate::Leave, |verdict| verdict.fate)
+        self.verdicts.fate(at)
+    }
+
+    /// What a side is to have.
+    pub(crate) fn want(&self, at: usize, side: Side) -> Option<&Arc<Fields>> {
+        self.verdicts.want(self.people, at, side)
     }
 
     fn set(&mut self, at: usize, fate: Fate) {
-        if let Some(verdict) = self.verdicts.get_mut(at) {
+        if self.fate(at) != fate
+            && let Some(verdict) = self.verdicts.touch(self.people, at)
+        {
             verdict.fate = fate;
         }
     }
 
     pub(crate) fn note(&mut self, at: usize, what: NoteKind) {
-        if let Some(item) = self.people.items.get(at) {
-            self.notes.push(Note { id: item.id, what });
-        }
+        self.notes.extend(self.people.note(at, what));
     }
 
     /// Whether a record differs from what was agreed for the side.
     fn changed(&self, at: usize, side: Side) -> bool {
         let Some(item) = self.item(at) else { return false };
-        match (item.is.get(side), item.now.get(side), item.row.agreed.get(side)) {
+        match (item.is.get(side), item.now(side), item.row.agreed.get(side)) {
             (Is::There, Some(now), Some(agreed)) => {
                 let mask = &self.capabilities.get(side).mask;
                 !Arc::ptr_eq(now, agreed)
@@ -200,10 +203,10 @@ impl<'a> Deciding<'a> {
     }
 
     fn all_parts(&self, at: usize) -> Vec<usize> {
-        let mut all = Vec::new();
+        let (mut all, mut met) = (Vec::new(), HashSet::from([at]));
         let mut next: Vec<usize> = self.parts.get(&at).cloned().unwrap_or_default();
         while let Some(part) = next.pop() {
-            if !all.contains(&part) && part != at {
+            if met.insert(part) {
                 all.push(part);
                 next.extend(self.parts.get(&part).into_iter().flatten());
             }
@@ -212,17 +215,19 @@ impl<'a> Deciding<'a> {
     }
 
     fn fates(&mut self) {
-        let order: Vec<usize> = (0..self.people.items.len()).collect();
-        let part = |this: &Self, at: usize| this.wholes.get(at).copied().flatten().is_some();
-        let (parts, wholes): (Vec<usize>, Vec<usize>) = order.into_iter().partition(|at| part(self, *at));
+        let wholes: Vec<usize> = self
+            .verdicts
+            .items()
+            .filter(|at| !self.wholes.contains_key(at))
+            .collect();
         for at in wholes {
             self.whole(at);
         }
         // Parts of parts come after what they are part of.
         let depth = |this: &Self, mut at: usize| {
             let mut depth = 0_usize;
-            while let Some(whole) = this.wholes.get(at).copied().flatten() {
-                at = whole;
+            while let Some(whole) = this.wholes.get(&at) {
+                at = *whole;
                 depth = depth.saturating_add(1);
                 if depth > 8 {
                     break;
@@ -230,7 +235,7 @@ impl<'a> Deciding<'a> {
             }
             depth
         };
-        let mut parts: Vec<(usize, usize)> = parts.into_iter().map(|at| (depth(self, at), at)).collect();
+        let mut parts: Vec<(usize, usize)> = self.wholes.keys().map(|at| (depth(self, *at), *at)).collect();
         parts.sort_unstable();
         for (_, at) in parts {
             self.part(at);
@@ -303,7 +308,7 @@ impl<'a> Deciding<'a> {
     /// Keeps a record off a side until the other side's content changes.
     fn hold(&mut self, at: usize, side: Side, why: Why) {
         if let Some(item) = self.people.items.get_mut(at)
-            && let Some(now) = item.now.get(side.other())
+            && let Some(now) = item.now(side.other())
         {
             let content = canon::record_hash(now).0;
             *item.row_mut().more().held.get_mut(side) = Some(Held { why, content });
@@ -323,13 +328,16 @@ impl<'a> Deciding<'a> {
                     item.row_mut().agreed = Sides::default();
                     item.matched = true;
                 }
+                if let Some(verdict) = self.verdicts.touch(self.people, at) {
+                    *verdict.want.get_mut(side) = None;
+                }
                 self.set(at, if there { Fate::Stay } else { Fate::Go });
             }
         }
     }
 
     fn part(&mut self, at: usize) {
-        let Some(whole) = self.wholes.get(at).copied().flatten() else {
+        let Some(whole) = self.wholes.get(&at).copied() else {
             return;
         };
         match self.fate(whole) {
@@ -344,7 +352,6 @@ impl<'a> Deciding<'a> {
 
     /// Records outside the selection are left alone.
     fn deselect(&mut self) {
-        use super::policy::{OnDeselect, Selection};
         if self.policy.selection == Selection::All {
             return;
         }
@@ -361,7 +368,8 @@ impl<'a> Deciding<'a> {
     }
 
     fn values(&mut self) {
-        let copies: Vec<(usize, Arc<Fields>)> = (0..self.people.items.len()).filter_map(|at| self.value(at)).collect();
+        let busy: Vec<usize> = self.verdicts.items().collect();
+        let copies: Vec<(usize, Arc<Fields>)> = busy.into_iter().filter_map(|at| self.value(at)).collect();
         for (at, fields) in copies {
             self.keep_copy(at, fields);
         }
@@ -379,37 +387,29 @@ impl<'a> Deciding<'a> {
             Some(FirstSync::ReplaceComputer) => Some(Side::Device),
             _ => None,
         };
-        let merged = match (&item.now.device, &item.now.computer) {
-            (Some(device), Some(computer)) if item.there(Side::Device) && item.there(Side::Computer) => {
-                let quiet = |side: Side, now: &Arc<Fields>| {
-                    item.row
-                        .agreed
-                        .get(side)
-                        .as_ref()
-                        .is_some_and(|agreed| Arc::ptr_eq(agreed, now))
+        let merged = match (item.now(Side::Device), item.now(Side::Computer)) {
+            (Some(device), Some(computer)) if item.quiet() && source.is_none() => Merged::nothing(device, computer),
+            // Spelled the same on both sides: there is nothing to merge, only to agree upon.
+            (Some(device), Some(computer)) if device == computer => Merged::same(device, computer),
+            (Some(device), Some(computer)) => {
+                let deciding = merge::Terms {
+                    masks,
+                    policy: self.policy,
+                    choices: self.choices,
+                    source,
                 };
-                if quiet(Side::Device, device) && quiet(Side::Computer, computer) && source.is_none() {
-                    Merged::nothing(device, computer)
-                } else {
-                    let deciding = merge::Terms {
-                        masks,
-                        policy: self.policy,
-                        choices: self.choices,
-                        source,
-                    };
-                    merge::three_way(item, device, computer, &deciding)
-                }
+                merge::three_way(item, device, computer, &deciding)
             }
-            (Some(now), _) if item.there(Side::Device) => Merged::copy(Side::Device, now, &masks),
-            (_, Some(now)) if item.there(Side::Computer) => Merged::copy(Side::Computer, now, &masks),
-            _ => return None,
+            (Some(now), None) => Merged::copy(Side::Device, now, &masks),
+            (None, Some(now)) => Merged::copy(Side::Computer, now, &masks),
+            (None, None) => return None,
         };
-        let (id, device) = (item.id, item.now.device.clone());
+        let (id, device) = (item.id, item.now(Side::Device).cloned());
         for conflict in &merged.conflicts {
             let key = (id, conflict.group.clone());
             self.asks = self.asks.saturating_add(usize::from(conflict.asked));
             if conflict.taken.is_none() {
-                let sides = item.now.clone();
+                let sides = Sides::of(|side| item.now(side).cloned());
                 let base = item
                     .row
                     .agreed
@@ -425,24 +425,23 @@ impl<'a> Deciding<'a> {
                     },
                 );
             }
-            self.notes.push(Note {
-                id,
-                what: NoteKind::Conflict {
-                    group: conflict.group.clone(),
-                    taken: conflict.taken,
-                },
-            });
+            let what = NoteKind::Conflict {
+                group: conflict.group.clone(),
+                taken: conflict.taken,
+            };
+            self.notes.extend(self.people.note(at, what));
         }
-        let deferred = |group: &&String| {
-            !merged
-                .conflicts
-                .iter()
-                .any(|conflict| conflict.taken.is_none() && conflict.group == **group)
-        };
-        self.closed
-            .extend(merged.moved.iter().filter(deferred).map(|group| (id, group.clone())));
+        if self.some_kept {
+            let open = |group: &str| {
+                let mut conflicts = merged.conflicts.iter();
+                conflicts.any(|conflict| conflict.taken.is_none() && conflict.group == group)
+            };
+            let now = Side::BOTH.map(|side| item.now(side).map(|now| &**now));
+            let moved = merged.moved.of(now).into_iter().filter(|group| !open(group));
+            self.closed.extend(moved.map(|group| (id, group.to_owned())));
+        }
         let copy = merged.keep_both;
-        if let Some(verdict) = self.verdicts.get_mut(at) {
+        if let Some(verdict) = self.verdicts.touch(self.people, at) {
             verdict.want = merged.want;
             verdict.moved = merged.moved;
         }
@@ -456,11 +455,6 @@ impl<'a> Deciding<'a> {
         let copy = Item::new(id, &item.row.entity);
         self.people.at.insert(id, self.people.items.len());
         self.people.items.push(copy);
-        self.wholes.push(None);
-        let moved = super::value::groups([Some(&*fields)])
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
         let want = Sides {
             device: Some(Arc::clone(&fields)),
             computer: Some(fields),
@@ -468,14 +462,13 @@ impl<'a> Deciding<'a> {
         self.verdicts.push(Verdict {
             fate: Fate::Stay,
             want,
-            moved,
+            moved: Moved::All,
         });
     }
 
     /// The container of a record after the merge.
     pub(crate) fn container(&self, at: usize) -> Option<usize> {
-        let verdict = self.verdicts.get(at)?;
-        let want = [verdict.want.computer.as_ref(), verdict.want.device.as_ref()];
+        let want = [self.want(at, Side::Computer), self.want(at, Side::Device)];
         let owner = want.into_iter().flatten().find_map(|fields| match fields.owner() {
             Some(Ref::Known(id)) => Some(*id),
             _ => None,
@@ -485,15 +478,19 @@ impl<'a> Deciding<'a> {
 
     /// A container that goes stays for what is in it, or takes it along.
     fn containers(&mut self) {
+        let goes = |this: &Self, at: usize| {
+            let container = this.item(at).is_some_and(|item| item.kind() != EntityKind::Child);
+            container && this.fate(at) == Fate::Go
+        };
         for _ in 0..=self.people.items.len().min(256) {
+            if !self.verdicts.items().any(|at| goes(self, at)) {
+                return;
+            }
             let mut doomed: Vec<(usize, usize)> = Vec::new();
             for at in 0..self.people.items.len() {
                 if self.fate(at) == Fate::Stay
                     && let Some(container) = self.container(at)
-                    && self.fate(container) == Fate::Go
-                    && self
-                        .item(container)
-                        .is_some_and(|item| item.kind() != EntityKind::Child)
+                    && goes(self, container)
                 {
                     doomed.push((at, container));
                 }
@@ -528,7 +525,7 @@ impl<'a> Deciding<'a> {
     }
 
     pub(crate) fn orphan(&mut self, at: usize) {
-        let Some(verdict) = self.verdicts.get_mut(at) else {
+        let Some(verdict) = self.verdicts.touch(self.people, at) else {
             return;
         };
         for side in Side::BOTH {
@@ -536,7 +533,7 @@ impl<'a> Deciding<'a> {
                 && let Some(owner) = want.shape.and_then(|shape| shape.owner)
             {
                 *want = Arc::new(want.with(&owner.into(), None));
-                verdict.moved.insert(want.group_of(owner).to_owned());
+                verdict.moved.insert(want.group_of(owner));
             }
         }
     }

@@ -1,15 +1,15 @@
 //! Carrying a plan out: batches in the order of section 7.2, outcomes back in, and the state that follows from them.
 //! Holds no replica and does no I/O.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
-use super::decide::Fate;
 use super::draft::Planned;
 use super::id::{EngineId, Side, Sides};
-use super::identity::{Is, Item};
+use super::identity::ById;
 use super::plan::{Action, Plan, Verb};
 use super::rows::Rowing;
-use super::state::{PairState, TOMBSTONE, Tombstone};
+use super::state::{PairState, Row, TOMBSTONE, Tombstone};
 use super::value::{Fields, Ref};
 use crate::record::{Change, RecordId};
 
@@ -80,35 +80,32 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Execution {
     pub(super) planned: Planned,
-    pub(super) at: Sides<usize>,
-    pub(super) natives: Sides<HashMap<EngineId, String>>,
-    pub(super) results: Sides<HashMap<EngineId, Outcome>>,
+    at: Sides<usize>,
+    /// New records that were handed out. Until their side says how it calls them they are called by their engine id.
+    given: Sides<HashSet<EngineId>>,
+    natives: Sides<ById<Arc<str>>>,
+    results: Sides<ById<Outcome>>,
     /// Records with relations to something that is not there.
     pub(super) dangling: Sides<BTreeSet<EngineId>>,
-    pub(super) size: usize,
+    /// Records of a batch that broke a session, and how many of them go in one.
+    suspects: HashSet<EngineId>,
+    size: usize,
 }
 
 impl Execution {
     /// Starts with nothing done.
     #[must_use]
     pub fn new(planned: Planned) -> Self {
-        let natives = Sides::of(|side| {
-            let items = planned.people.items.iter().filter(|item| item.there(side));
-            let native = |item: &Item| Some((item.id, item.row.native.get(side).as_deref()?.to_owned()));
-            items.filter_map(native).collect()
-        });
-        let size = planned
-            .state
-            .bisect
-            .as_ref()
-            .map_or(BATCH, |bisect| (bisect.size as usize).clamp(1, BATCH));
+        let bisect = planned.state.bisect.as_ref();
         Self {
+            suspects: bisect.into_iter().flat_map(|bisect| &bisect.ids).copied().collect(),
+            size: bisect.map_or(BATCH, |bisect| (bisect.size as usize).clamp(1, BATCH)),
             planned,
             at: Sides::default(),
-            natives,
+            given: Sides::default(),
+            natives: Sides::default(),
             results: Sides::default(),
             dangling: Sides::default(),
-            size,
         }
     }
 
@@ -121,21 +118,27 @@ impl Execution {
     /// The next writes to a side; `None` when all were handed out.
     pub fn next_batch(&mut self, side: Side) -> Option<Batch> {
         loop {
-            let actions = self.planned.plan.actions.get(side);
             let start = *self.at.get(side);
+            let actions = self.planned.plan.actions.get(side);
             let first = actions.get(start)?;
-            let same = |action: &&Action| action.order == first.order;
-            let take = actions.iter().skip(start).take(self.size).take_while(same).count();
+            let (order, (phase, level, _)) = (first.order, first.order);
+            let suspect = |action: &Action| side == Side::Device && self.suspects.contains(&action.id);
+            let suspected = suspect(first);
+            let size = if suspected { self.size } else { BATCH };
+            let rest = actions.iter().skip(start).take(size);
+            let take = rest
+                .take_while(|action| action.order == order && suspect(action) == suspected)
+                .count();
             let end = start.saturating_add(take);
-            let batch: Vec<Action> = actions.iter().skip(start).take(take).cloned().collect();
-            let rest = actions.iter().skip(end);
-            let (phase, level, _) = first.order;
-            let completes = !rest
-                .clone()
-                .any(|action| action.verb != Verb::Delete && (action.order.0, action.order.1) == (phase, level));
-            let more = rest.clone().next().is_some();
+            let next = actions.get(end);
+            let more = next.is_some();
+            let completes =
+                next.is_none_or(|next| next.verb == Verb::Delete || (next.order.0, next.order.1) != (phase, level));
+            let new = actions.iter().skip(start).take(take);
+            let new: Vec<EngineId> = new.filter(|one| one.verb == Verb::Create).map(|one| one.id).collect();
             *self.at.get_mut(side) = end;
-            let writes: Vec<Write> = batch.iter().filter_map(|action| self.write(side, action)).collect();
+            self.given.get_mut(side).extend(new);
+            let writes: Vec<Write> = (start..end).filter_map(|at| self.write(side, at)).collect();
             if writes.is_empty() {
                 continue;
             }
@@ -149,29 +152,43 @@ impl Execution {
         }
     }
 
+    /// What a side calls a record: what it said in this session, or what is known.
+    pub(super) fn native(&self, side: Side, id: &EngineId) -> Option<&Arc<str>> {
+        let known = || {
+            let item = self.planned.people.items.get(*self.planned.people.at.get(id)?)?;
+            item.row.native.get(side).as_ref().filter(|_| item.there(side))
+        };
+        self.natives.get(side).get(id).or_else(known)
+    }
+
     /// One write; `None` where it cannot be done now, because what it belongs to is not there, or is done by another.
-    fn write(&mut self, side: Side, action: &Action) -> Option<Write> {
-        let at = *self.planned.people.at.get(&action.id)?;
-        let native = self.natives.get(side).get(&action.id).cloned();
-        let id = RecordId::new(native.unwrap_or_else(|| action.id.to_string())).ok()?;
-        let change = match action.verb {
-            // What goes with its owner is not sent.
-            Verb::Delete if action.part => return None,
+    fn write(&mut self, side: Side, action: usize) -> Option<Write> {
+        let action = self.planned.plan.actions.get(side).get(action)?;
+        // What goes with its owner is not sent.
+        if action.verb == Verb::Delete && action.part {
+            return None;
+        }
+        let (verb, engine, entity, groups) = (action.verb, action.id, action.entity.clone(), action.groups.clone());
+        let at = *self.planned.people.at.get(&engine)?;
+        let native = self.native(side, &engine).map(ToString::to_string);
+        let id = RecordId::new(native.unwrap_or_else(|| engine.to_string())).ok()?;
+        let change = match verb {
             Verb::Delete => Change::Delete,
             Verb::Create | Verb::Update => {
-                let want = self.planned.verdicts.get(at)?.want.get(side).clone()?;
-                if action.verb == Verb::Create && !self.anchored(side, &want) {
+                let want = Arc::clone(self.planned.verdicts.want(&self.planned.people, at, side)?);
+                if verb == Verb::Create && !self.anchored(side, &want) {
+                    self.given.get_mut(side).remove(&engine);
                     return None;
                 }
-                Change::Upsert(self.translate(side, action.id, &want))
+                Change::Upsert(self.translate(side, engine, &want))
             }
         };
         Some(Write {
-            engine: action.id,
+            engine,
             id,
-            new: action.verb == Verb::Create,
-            entity: action.entity.clone(),
-            groups: action.groups.clone(),
+            new: verb == Verb::Create,
+            entity,
+            groups,
             change,
         })
     }
@@ -188,35 +205,14 @@ impl Execution {
 
     /// What a side calls a record, or will in this session.
     fn reachable(&self, side: Side, id: &EngineId) -> Option<String> {
-        if let Some(native) = self.natives.get(side).get(id) {
-            return Some(native.clone());
+        if let Some(native) = self.native(side, id) {
+            return Some(native.to_string());
         }
-        let failed = matches!(
+        let refused = matches!(
             self.results.get(side).get(id),
             Some(Outcome::NotAccepted | Outcome::Failed { .. })
         );
-        let at = *self.planned.people.at.get(id)?;
-        let creates = self
-            .planned
-            .verdicts
-            .get(at)
-            .is_some_and(|verdict| verdict.fate == Fate::Stay);
-        let item = self.planned.people.items.get(at)?;
-        let wanted = creates && *item.is.get(side) == Is::Absent && !failed && item.row.held(side).is_none();
-        let level = self.level(side, id)?;
-        (wanted && level).then(|| id.to_string())
-    }
-
-    /// Whether the record is among those that were handed out or are about to be.
-    fn level(&self, side: Side, id: &EngineId) -> Option<bool> {
-        let actions = self.planned.plan.actions.get(side);
-        let at = actions
-            .iter()
-            .take(*self.at.get(side))
-            .rev()
-            .take(self.size)
-            .any(|action| action.id == *id);
-        Some(at)
+        (self.given.get(side).contains(id) && !refused).then(|| id.to_string())
     }
 
     fn translate(&mut self, side: Side, id: EngineId, want: &Fields) -> crate::record::Record {
@@ -240,17 +236,11 @@ impl Execution {
         for (id, outcome) in outcomes {
             match &outcome {
                 Outcome::Done { native: Some(native) } => {
-                    self.natives.get_mut(side).insert(id, native.as_str().to_owned());
+                    self.natives.get_mut(side).insert(id, native.as_str().into());
                 }
                 Outcome::Done { native: None } => {}
-                // A record that was there before is there still.
-                _ => {
-                    let items = &self.planned.people;
-                    let item = items.at.get(&id).and_then(|at| items.items.get(*at));
-                    if !item.is_some_and(|item| item.there(side)) {
-                        self.natives.get_mut(side).remove(&id);
-                    }
-                }
+                // A record that was there before is there still, as its row says; a new one was not made.
+                _ => drop(self.natives.get_mut(side).remove(&id)),
             }
             self.results.get_mut(side).insert(id, outcome);
         }
@@ -269,52 +259,69 @@ impl Execution {
         matches!(self.results.get(side).get(id), Some(Outcome::Done { .. }))
     }
 
+    /// Whether a side said that it does not take a record.
+    pub(super) fn refused(&self, side: Side, id: &EngineId) -> bool {
+        self.results.get(side).get(id) == Some(&Outcome::NotAccepted)
+    }
+
     /// The state after what was done so far. Nothing is agreed that was not done on both sides. `now` in seconds since 1970.
     #[must_use]
     pub fn state(&self, now: u64) -> PairState {
-        self.state_but(now, None)
+        self.after(self.planned.state.clone(), now, None)
+    }
+
+    /// [`state`](Self::state), when nothing else is wanted of the execution.
+    #[must_use]
+    pub fn into_state(mut self, now: u64) -> PairState {
+        let before = std::mem::replace(&mut self.planned.state, PairState::new(crate::DataClass::Contacts));
+        self.after(before, now, None)
     }
 
     /// The state for the journal, to be entered when the device turns out to have committed and nobody knows which of the
     /// computer's staged writes became visible: those are looked up in the computer's next full report, and planned again
-    /// where they did not.
+    /// where they did not. Shares the rows of records that did not change with [`state`](Self::state).
     #[must_use]
     pub fn doubtful_state(&self, now: u64) -> PairState {
-        self.state_but(now, Some(Side::Computer))
+        self.after(self.planned.state.clone(), now, Some(Side::Computer))
     }
 
-    fn state_but(&self, now: u64, doubt: Option<Side>) -> PairState {
-        let mut state = self.planned.state.clone();
+    fn after(&self, mut state: PairState, now: u64, doubt: Option<Side>) -> PairState {
+        let planned = &self.planned;
         state.sessions = state.sessions.saturating_add(1);
         state.build_sessions = state.build_sessions.saturating_add(1);
+        // A session that ends did not break, and one that is not stopped needs no other replacement.
+        state.bisect = None;
+        state.replacing = false;
         if state.since_full == 0 {
             state.full_at = now;
         }
         let pushed = self.results.device.len();
-        let refused = self.failed(Side::Device);
-        let percent = refused.saturating_mul(100).checked_div(pushed).unwrap_or(0);
+        let percent = self
+            .failed(Side::Device)
+            .saturating_mul(100)
+            .checked_div(pushed)
+            .unwrap_or(0);
         state.not_accepted_percent = u8::try_from(percent).unwrap_or(100);
         state
             .tombstones
             .retain(|tombstone| now.saturating_sub(tombstone.at) < TOMBSTONE);
-        for key in &self.planned.closed {
+        for key in &planned.closed {
             state.conflicts.remove(key);
         }
         state
             .conflicts
-            .extend(self.planned.kept.iter().map(|(key, kept)| (key.clone(), kept.clone())));
-        let mut rows = BTreeMap::new();
-        for (at, item) in self.planned.people.items.iter().enumerate() {
+            .extend(planned.kept.iter().map(|(key, kept)| (key.clone(), kept.clone())));
+        let mut rows: Vec<(EngineId, Arc<Row>)> = Vec::with_capacity(planned.people.items.len());
+        for (at, item) in planned.people.items.iter().enumerate() {
             let row = Rowing {
                 execution: self,
                 item,
                 at,
                 number: state.sessions,
                 doubt,
-            }
-            .row();
-            match row {
-                Some(row) => drop(rows.insert(item.id, std::sync::Arc::new(row))),
+            };
+            match row.row() {
+                Some(row) => rows.push((item.id, row)),
                 None => state.tombstones.push(Tombstone {
                     id: item.id,
                     native: item.row.native.clone(),
@@ -322,8 +329,9 @@ impl Execution {
                 }),
             }
         }
+        state.rows = BTreeMap::from_iter(rows);
+        let rows = &state.rows;
         state.conflicts.retain(|(id, _), _| rows.contains_key(id));
-        state.rows = rows;
         state
     }
 }

@@ -174,10 +174,21 @@ impl FromStr for EngineId {
     }
 }
 
-/// What a session is called: 16 bytes that the caller draws, never the same twice for one pair of sides. Engine ids of
-/// records that a session meets first are derived from it.
+/// What a session is called: 16 bytes that the caller draws, never the same twice. Engine ids of records that are met for
+/// the first time are derived from the name of a pair's first session and the number of sessions that were committed: a
+/// session that broke off is planned with the same ones again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionId(pub [u8; 16]);
+
+impl SessionId {
+    /// The name that goes with the number of a session, where this one was the first's.
+    pub(crate) fn numbered(mut self, number: u32) -> Self {
+        for (byte, part) in self.0.iter_mut().zip(number.to_le_bytes()) {
+            *byte ^= part;
+        }
+        self
+    }
+}
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,14 +4,16 @@
 mod judge;
 mod lines;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use super::id::{EngineId, SessionId, Side, Sides};
 use super::report::{Capabilities, Extent, Report, Standing};
 use super::state::{PairState, Row};
 use super::value::{Datum, Fields, Name, Ref};
-use crate::schema::EntityKind;
+use super::verdict::{Note, NoteKind};
+use crate::schema::{self, EntityKind};
 
 /// Where a record is on a side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -34,12 +36,13 @@ pub(crate) enum Is {
 pub(crate) struct Item {
     pub(crate) id: EngineId,
     pub(crate) row: Arc<Row>,
+    kind: EntityKind,
     pub(crate) is: Sides<Is>,
     /// Whether this session's report speaks of it.
     pub(crate) covered: Sides<bool>,
-    pub(crate) now: Sides<Option<Arc<Fields>>>,
-    /// Reported, with relations in the side's own identifiers; becomes `now`.
-    raw: Sides<Option<Fields>>,
+    /// What this session's report says of it, where that is not what the row says. Until all is told, relations are in the
+    /// side's own identifiers.
+    told: Sides<Option<Arc<Fields>>>,
     /// It was matched in this session.
     pub(crate) matched: bool,
     /// That it is the same record on both sides, or another one than before, is an assumption.
@@ -50,13 +53,17 @@ pub(crate) struct Item {
 
 impl Item {
     pub(crate) fn new(id: EngineId, entity: &Name) -> Self {
+        Self::known(id, Arc::new(Row::new(entity)), kind_of(entity))
+    }
+
+    fn known(id: EngineId, row: Arc<Row>, kind: EntityKind) -> Self {
         Self {
             id,
-            row: Arc::new(Row::new(entity)),
+            row,
+            kind,
             is: Sides::default(),
             covered: Sides::default(),
-            now: Sides::default(),
-            raw: Sides::default(),
+            told: Sides::default(),
             matched: false,
             assumed: false,
             merged: false,
@@ -72,36 +79,89 @@ impl Item {
         *self.is.get(side) == Is::There
     }
 
-    pub(crate) fn fields(&self, side: Side) -> Option<&Fields> {
-        self.raw.get(side).as_ref().or(self.now.get(side).as_deref())
+    /// The record as a side has it; `None` where it is not there.
+    pub(crate) fn now(&self, side: Side) -> Option<&Arc<Fields>> {
+        let seen = || self.row.seen.get(side).as_ref();
+        self.told.get(side).as_ref().or_else(seen).filter(|_| self.there(side))
+    }
+
+    /// Whether this session's report of a side says what was not known.
+    pub(crate) fn told(&self, side: Side) -> bool {
+        self.told.get(side).is_some()
     }
 
     /// The record as any side has it.
     pub(crate) fn any(&self) -> Option<&Fields> {
         let sides = [Side::Computer, Side::Device];
-        let now = sides.iter().find_map(|side| self.fields(*side));
+        let now = sides.iter().find_map(|side| self.now(*side).map(|now| &**now));
         now.or_else(|| sides.iter().find_map(|side| self.row.agreed.get(*side).as_deref()))
     }
 
-    pub(crate) fn kind(&self) -> EntityKind {
-        self.any().map_or(EntityKind::Root, Fields::kind)
+    pub(crate) const fn kind(&self) -> EntityKind {
+        self.kind
+    }
+
+    /// Whether it is on both sides as it was agreed, and nothing waits to be found out about it.
+    pub(crate) fn quiet(&self) -> bool {
+        let agreed = |side: Side| match (self.now(side), self.row.agreed.get(side)) {
+            (Some(now), Some(agreed)) => Arc::ptr_eq(now, agreed) || now == agreed,
+            _ => false,
+        };
+        self.row.more.is_none() && Side::BOTH.into_iter().all(agreed)
+    }
+
+    /// What a person knows it by.
+    pub(crate) fn title(&self) -> String {
+        let Some(fields) = self.any() else { return String::new() };
+        let keys = fields.shape.map_or(&[][..], |shape| shape.title);
+        let texts = keys.iter().filter_map(|key| fields.get(key).and_then(Datum::text));
+        let title: Vec<&str> = texts.filter(|text| !text.is_empty()).take(2).collect();
+        title.join(" ")
     }
 }
+
+fn kind_of(entity: &str) -> EntityKind {
+    schema::entity(entity).map_or(EntityKind::Root, |shape| shape.kind)
+}
+
+/// Engine ids are bytes of a digest: any of them are hash enough.
+#[derive(Debug, Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks_exact(8) {
+            self.0 ^= part.try_into().map_or(0, u64::from_le_bytes);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+}
+
+/// Something by engine id.
+pub(crate) type ById<T> = HashMap<EngineId, T, BuildHasherDefault<IdHasher>>;
 
 /// All records of a session.
 #[derive(Debug)]
 pub(crate) struct People {
     pub(crate) items: Vec<Item>,
-    pub(crate) at: HashMap<EngineId, usize>,
+    pub(crate) at: ById<usize>,
+    /// Identifiers of a side that its report speaks of; all of them where it tells everything.
     natives: Sides<HashMap<Arc<str>, usize>>,
     /// Sides whose identifiers were found to be worthless.
     pub(crate) discarded: Sides<bool>,
-    pub(crate) slips: Vec<usize>,
+    /// Roots that a side had.
+    pub(crate) had: Sides<usize>,
 }
 
 /// What decides how reports are read.
 #[derive(Debug)]
 pub(crate) struct Terms<'a> {
+    /// New identifiers are derived from it: the same until a session is committed.
     pub(crate) session: &'a SessionId,
     pub(crate) capabilities: &'a Sides<Capabilities>,
     pub(crate) check: Sides<bool>,
@@ -112,7 +172,7 @@ pub(crate) struct Terms<'a> {
 /// Takes state and reports apart and puts them together by record.
 pub(crate) fn meet(state: &mut PairState, reports: Sides<Report>, terms: &Terms<'_>) -> People {
     let mut people = People::known(state);
-    let mut fresh = Sides::<Vec<(Arc<str>, Fields)>>::default();
+    let mut fresh = Sides::<Vec<Fresh>>::default();
     let Sides { device, computer } = reports;
     for (side, report) in [(Side::Device, device), (Side::Computer, computer)] {
         let capabilities = terms.capabilities.get(side);
@@ -125,7 +185,7 @@ pub(crate) fn meet(state: &mut PairState, reports: Sides<Report>, terms: &Terms<
     }
     for side in Side::BOTH {
         for (native, fields) in std::mem::take(fresh.get_mut(side)) {
-            people.welcome(side, native, fields, terms.session);
+            people.welcome(side, native, fields, terms);
         }
     }
     super::matching::run(&mut people, terms.capabilities);
@@ -133,54 +193,86 @@ pub(crate) fn meet(state: &mut PairState, reports: Sides<Report>, terms: &Terms<
     people
 }
 
+/// A record that has no row yet: what its side calls it, and what it says.
+type Fresh = (Arc<str>, Arc<Fields>);
+
 impl People {
     fn known(state: &mut PairState) -> Self {
         let rows = std::mem::take(&mut state.rows);
         let mut people = Self {
             items: Vec::with_capacity(rows.len()),
-            at: HashMap::with_capacity(rows.len()),
+            at: HashMap::with_capacity_and_hasher(rows.len(), BuildHasherDefault::default()),
             natives: Sides::default(),
             discarded: Sides::default(),
-            slips: Vec::new(),
+            had: Sides::default(),
         };
+        let mut kinds: Vec<(Name, EntityKind)> = Vec::new();
         for (id, row) in rows {
-            people.at.insert(id, people.items.len());
-            people.items.push(Item {
-                id,
-                is: Sides::default(),
-                covered: Sides::default(),
-                now: Sides::default(),
-                raw: Sides::default(),
-                matched: false,
-                assumed: false,
-                merged: false,
-                row,
+            let known = kinds.iter().find(|(name, _)| Arc::ptr_eq(name, &row.entity));
+            let kind = known.map(|(_, kind)| *kind).unwrap_or_else(|| {
+                let kind = kind_of(&row.entity);
+                if kinds.len() < 32 {
+                    kinds.push((Arc::clone(&row.entity), kind));
+                }
+                kind
             });
+            for side in Side::BOTH {
+                let root = kind == EntityKind::Root && row.native.get(side).is_some() && row.seen.get(side).is_some();
+                let had = people.had.get_mut(side);
+                *had = had.saturating_add(usize::from(root));
+            }
+            people.at.insert(id, people.items.len());
+            people.items.push(Item::known(id, row, kind));
         }
         people
     }
 
-    /// Hands reported records to their rows and gives those that have none.
-    fn take(&mut self, side: Side, report: Report, terms: &Terms<'_>) -> Vec<(Arc<str>, Fields)> {
-        let nameless = terms.capabilities.get(side).nameless_children;
-        let mut natives = HashMap::with_capacity(self.items.len());
-        for (at, item) in self.items.iter().enumerate() {
-            if let Some(native) = item.row.native.get(side)
-                && !(nameless && item.kind() == EntityKind::Child)
-            {
-                natives.insert(native.clone(), at);
+    /// The items of those identifiers of a side that its report needs.
+    fn index(&self, side: Side, report: &Report, nameless: bool) -> HashMap<Arc<str>, usize> {
+        let full = report.extent == Extent::Everything;
+        let mut spoken: HashSet<&str> = HashSet::new();
+        if !full {
+            for (native, fields) in &report.records {
+                spoken.insert(native);
+                let refs = fields
+                    .iter()
+                    .flat_map(|fields| fields.iter())
+                    .flat_map(|(_, datum)| datum.refs());
+                spoken.extend(refs.filter_map(|one| match one {
+                    Ref::Unknown(native) => Some(&**native),
+                    Ref::Known(_) => None,
+                }));
             }
         }
+        let mut natives = HashMap::with_capacity(if full { self.items.len() } else { spoken.len() });
+        for (at, item) in self.items.iter().enumerate() {
+            if let Some(native) = item.row.native.get(side)
+                && !(nameless && item.kind == EntityKind::Child)
+                && (full || spoken.contains(&**native))
+            {
+                natives.insert(Arc::clone(native), at);
+            }
+        }
+        natives
+    }
+
+    /// Hands reported records to their rows and gives those that have none.
+    fn take(&mut self, side: Side, report: Report, terms: &Terms<'_>) -> Vec<Fresh> {
+        let nameless = terms.capabilities.get(side).nameless_children;
+        let natives = self.index(side, &report, nameless);
         let full = report.extent == Extent::Everything;
         let mut fresh = Vec::new();
         let mut lines = lines::Lines::new();
         for (native, fields) in report.records {
-            let child = fields.as_ref().is_some_and(|fields| fields.kind() == EntityKind::Child);
-            if let (true, true, Some(fields)) = (nameless, child, &fields)
-                && let Some(Ref::Unknown(owner)) = fields.owner()
+            if nameless
+                && let Some(line) = fields.as_ref().filter(|fields| fields.kind() == EntityKind::Child)
+                && let Some(Ref::Unknown(owner)) = line.owner()
             {
-                let lines = lines.entry(owner.clone()).or_default();
-                lines.extend(fields_of(native, Some(fields.clone())));
+                let owner = owner.clone();
+                lines
+                    .entry(owner)
+                    .or_default()
+                    .extend(fields.map(|fields| (native, fields)));
                 continue;
             }
             // Another entity under the same identifier is another record.
@@ -190,7 +282,7 @@ impl People {
                 (Some(item), fields) => {
                     *item.covered.get_mut(side) = true;
                     *item.is.get_mut(side) = if fields.is_some() { Is::There } else { Is::Gone };
-                    *item.raw.get_mut(side) = fields;
+                    *item.told.get_mut(side) = fields;
                 }
                 (None, Some(fields)) => fresh.push((native, fields)),
                 (None, None) => {}
@@ -212,28 +304,30 @@ impl People {
     }
 
     /// What the report does not speak of.
-    fn absent(&mut self, side: Side, full: bool, derive: bool, withheld: &BTreeSet<EngineId>) {
+    fn absent(&mut self, side: Side, full: bool, derive: bool, withheld: &HashSet<EngineId>) {
+        // What takes no part is there as it was, with what belongs to it.
         let stays = |item: &Item| {
             let owner = item.row.seen.get(side).as_ref().and_then(|seen| seen.owner());
             let part = item.kind() == EntityKind::Child;
             withheld.contains(&item.id) || matches!(owner, Some(Ref::Known(owner)) if part && withheld.contains(owner))
         };
+        let mut deleted = false;
         for item in &mut self.items {
-            let leaving = item.row.seen.get(side).is_none() && item.row.pending(side).is_some();
+            deleted |= *item.is.get(side) == Is::Gone;
             if *item.covered.get(side) || item.row.native.get(side).is_none() {
                 continue;
             }
-            if full && !stays(item) {
-                *item.covered.get_mut(side) = true;
-                *item.is.get_mut(side) = if derive || leaving { Is::Gone } else { Is::Lost };
-            } else if leaving {
-                *item.is.get_mut(side) = Is::Leaving;
-            } else {
-                *item.is.get_mut(side) = Is::There;
-                *item.now.get_mut(side) = item.row.seen.get(side).clone();
-            }
+            let leaving = item.row.seen.get(side).is_none() && item.row.pending(side).is_some();
+            let full = full && (withheld.is_empty() || !stays(item));
+            *item.covered.get_mut(side) = full;
+            *item.is.get_mut(side) = match (full, leaving) {
+                (true, _) if derive || leaving => Is::Gone,
+                (true, _) => Is::Lost,
+                (false, true) => Is::Leaving,
+                (false, false) => Is::There,
+            };
         }
-        if !full {
+        if !full && deleted {
             self.follow(side);
         }
     }
@@ -242,7 +336,7 @@ impl People {
     fn follow(&mut self, side: Side) {
         loop {
             let lost = |item: &Item| {
-                let owner = item.now.get(side).as_ref().and_then(|now| now.owner())?;
+                let owner = item.now(side).and_then(|now| now.owner())?;
                 let Ref::Known(owner) = owner else { return None };
                 let owner = self.items.get(*self.at.get(owner)?)?;
                 (*owner.is.get(side) == Is::Gone).then_some(())
@@ -259,27 +353,26 @@ impl People {
             for at in gone {
                 if let Some(item) = self.items.get_mut(at) {
                     *item.is.get_mut(side) = Is::Gone;
-                    *item.now.get_mut(side) = None;
                 }
             }
         }
     }
 
     /// A record without a row. Where its identifier is one of ours, it is that record: we wrote it and did not hear.
-    fn welcome(&mut self, side: Side, native: Arc<str>, fields: Fields, session: &SessionId) {
+    fn welcome(&mut self, side: Side, native: Arc<str>, fields: Arc<Fields>, terms: &Terms<'_>) {
         let ours = native.parse::<EngineId>().ok().and_then(|id| self.at.get(&id).copied());
         let ours = ours.filter(|at| {
             self.items.get(*at).is_some_and(|item| {
                 item.row.entity == fields.entity
                     && item.row.native.get(side).is_none()
                     && matches!(item.is.get(side), Is::Absent | Is::Lost)
-                    && item.raw.get(side).is_none()
+                    && !item.told(side)
             })
         });
         let at = ours.unwrap_or_else(|| {
-            let mut id = EngineId::derive(session, side, &native);
+            let mut id = EngineId::derive(terms.session, side, &native);
             while self.at.contains_key(&id) {
-                id = EngineId::derive(session, side, &id.to_string());
+                id = EngineId::derive(terms.session, side, &id.to_string());
             }
             self.at.insert(id, self.items.len());
             self.items.push(Item::new(id, &fields.entity));
@@ -291,13 +384,13 @@ impl People {
             *item.is.get_mut(side) = Is::There;
             *item.covered.get_mut(side) = true;
             *item.row_mut().native.get_mut(side) = Some(native);
-            *item.raw.get_mut(side) = Some(fields);
+            *item.told.get_mut(side) = Some(fields);
         }
     }
 
     /// The item that a record belongs to on a side.
     pub(crate) fn owner(&self, at: usize, side: Side) -> Option<usize> {
-        match self.items.get(at)?.fields(side)?.owner()? {
+        match self.items.get(at)?.now(side)?.owner()? {
             Ref::Unknown(native) => self.natives.get(side).get(&**native).copied(),
             Ref::Known(id) => self.at.get(id).copied(),
         }
@@ -305,7 +398,7 @@ impl People {
 
     /// The item that a relation of a record leads to.
     pub(crate) fn related(&self, at: usize, side: Side, key: &str) -> Option<usize> {
-        match self.items.get(at)?.fields(side)?.get(key)?.refs().first()? {
+        match self.items.get(at)?.now(side)?.get(key)?.refs().first()? {
             Ref::Unknown(native) => self.natives.get(side).get(&**native).copied(),
             Ref::Known(id) => self.at.get(id).copied(),
         }
@@ -314,9 +407,9 @@ impl People {
     /// `other` is found to be `at`: what it is on `side` goes over.
     pub(crate) fn merge(&mut self, at: usize, other: usize, side: Side, assumed: bool) {
         let Some(from) = self.items.get_mut(other) else { return };
+        let now = from.now(side).cloned();
         let native = from.row_mut().native.get_mut(side).take();
-        let raw = from.raw.get_mut(side).take();
-        let now = from.now.get_mut(side).take();
+        *from.told.get_mut(side) = None;
         let covered = *from.covered.get(side);
         from.merged = true;
         let id = from.id;
@@ -326,19 +419,19 @@ impl People {
             self.natives.get_mut(side).insert(native.clone(), at);
         }
         let Some(item) = self.items.get_mut(at) else { return };
-        *item.row_mut().native.get_mut(side) = native;
-        *item.raw.get_mut(side) = raw;
-        *item.now.get_mut(side) = now;
+        *item.told.get_mut(side) = now;
         *item.covered.get_mut(side) = covered;
         *item.is.get_mut(side) = Is::There;
         // Nothing is agreed between two records that meet for the first time.
-        item.row_mut().agreed = Sides::default();
-        item.row_mut().more = None;
+        let row = item.row_mut();
+        *row.native.get_mut(side) = native;
+        row.agreed = Sides::default();
+        row.more = None;
         item.matched = true;
         item.assumed |= assumed;
     }
 
-    /// Relations by engine id; records that say what they said before share the memory.
+    /// Relations by engine id; what says what was said before, or what the other side says, shares the memory.
     fn resolve(&mut self) {
         let ids: Vec<EngineId> = self.items.iter().map(|item| item.id).collect();
         let moved = self.items.iter().any(|item| item.merged);
@@ -346,37 +439,92 @@ impl People {
             for side in Side::BOTH {
                 let natives = self.natives.get(side);
                 let id = |native: &str| natives.get(native).and_then(|at| ids.get(*at)).copied();
-                if let Some(mut raw) = item.raw.get_mut(side).take() {
-                    raw.resolve(id);
-                    let seen = item.row.seen.get(side);
-                    let now = match seen {
-                        Some(seen) if **seen == raw => Arc::clone(seen),
-                        _ => Arc::new(raw),
-                    };
-                    *item.now.get_mut(side) = Some(now);
+                if let Some(told) = item.told.get_mut(side).take() {
+                    let told = resolved(told, id);
+                    let known = item.row.seen.get(side).as_ref().is_some_and(|seen| *seen == told);
+                    *item.told.get_mut(side) = (!known).then_some(told);
                 }
                 if moved {
-                    if let Some(now) = after_moves(item.now.get(side).as_deref(), &self.at, &ids) {
-                        *item.now.get_mut(side) = Some(now);
+                    if let Some(now) = after_moves(item.now(side).map(|now| &**now), &self.at, &ids) {
+                        *item.told.get_mut(side) = Some(now);
                     }
                     if let Some(agreed) = after_moves(item.row.agreed.get(side).as_deref(), &self.at, &ids) {
                         *item.row_mut().agreed.get_mut(side) = Some(agreed);
                     }
                 }
             }
-            item.matched |= [Is::Lost].contains(&item.is.device) || item.is.computer == Is::Lost;
+            for side in Side::BOTH {
+                let other = item.now(side.other());
+                let same = other.filter(|other| item.told.get(side).as_ref().is_some_and(|told| told == *other));
+                if let Some(same) = same.cloned() {
+                    *item.told.get_mut(side) = Some(same);
+                }
+            }
+            item.matched |= Side::BOTH.iter().any(|side| *item.is.get(*side) == Is::Lost);
         }
-        let kept: Vec<Item> = std::mem::take(&mut self.items)
-            .into_iter()
-            .filter(|item| !item.merged)
-            .collect();
-        self.at = kept.iter().enumerate().map(|(at, item)| (item.id, at)).collect();
-        self.items = kept;
+        // From here on relations are by engine id, and what is not known is not there.
+        self.natives = Sides::default();
+        if moved {
+            self.items.retain(|item| !item.merged);
+            self.at.clear();
+            self.at
+                .extend(self.items.iter().enumerate().map(|(at, item)| (item.id, at)));
+        }
+    }
+
+    /// What a person knows a record by; a part is named with what it belongs to.
+    pub(crate) fn title(&self, at: usize) -> String {
+        let Some(item) = self.items.get(at) else {
+            return String::new();
+        };
+        let own = item.title();
+        let owner = Side::BOTH.iter().find_map(|side| self.owner(at, *side));
+        let owner = owner
+            .filter(|_| item.kind == EntityKind::Child)
+            .and_then(|owner| self.items.get(owner));
+        match owner.map(Item::title) {
+            Some(owner) if !owner.is_empty() && !own.is_empty() => format!("{owner}, {own}"),
+            Some(owner) if !owner.is_empty() => owner,
+            _ => own,
+        }
+    }
+
+    /// Something that somebody should know of a record.
+    pub(crate) fn note(&self, at: usize, what: NoteKind) -> Option<Note> {
+        Some(Note {
+            id: self.items.get(at)?.id,
+            title: self.title(at),
+            what,
+        })
+    }
+
+    /// Nothing is on the device any more: it is going to be cleared.
+    pub(crate) fn empty_device(&mut self) {
+        for item in &mut self.items {
+            item.is.device = Is::Absent;
+            item.told.device = None;
+            let row = item.row_mut();
+            row.native.device = None;
+            row.seen.device = None;
+            row.agreed = Sides::default();
+            row.more = None;
+        }
     }
 }
 
+/// Relations by engine id.
+fn resolved(mut told: Arc<Fields>, id: impl FnMut(&str) -> Option<EngineId>) -> Arc<Fields> {
+    if let Some(fields) = Arc::get_mut(&mut told) {
+        fields.resolve(id);
+        return told;
+    }
+    let mut fields = Fields::clone(&told);
+    fields.resolve(id);
+    Arc::new(fields)
+}
+
 /// With relations to what records were found to be; `None` where none changes.
-fn after_moves(old: Option<&Fields>, at: &HashMap<EngineId, usize>, ids: &[EngineId]) -> Option<Arc<Fields>> {
+fn after_moves(old: Option<&Fields>, at: &ById<usize>, ids: &[EngineId]) -> Option<Arc<Fields>> {
     let old = old?;
     let target = |id: &EngineId| at.get(id).and_then(|at| ids.get(*at)).filter(|new| *new != id).copied();
     let stale = |datum: &Datum| {
@@ -401,10 +549,6 @@ fn after_moves(old: Option<&Fields>, at: &HashMap<EngineId, usize>, ids: &[Engin
         });
         Arc::new(Fields::of(&old.entity, list.collect()))
     })
-}
-
-fn fields_of(native: Arc<str>, fields: Option<Fields>) -> Option<(Arc<str>, Fields)> {
-    Some((native, fields?))
 }
 
 /// Whether the rows of a side have to be checked before their identifiers are used.

@@ -118,6 +118,15 @@ impl Mask {
         }
     }
 
+    /// Whether the side keeps a record as it is given, for all that can be said without looking at values.
+    pub(crate) fn keeps(&self, fields: &Fields) -> bool {
+        !self
+            .rewrites
+            .iter()
+            .any(|rewriting| *rewriting.entity == *fields.entity)
+            && fields.iter().all(|(key, _)| self.takes(fields, key))
+    }
+
     /// What the side will report after it was given a record.
     pub(crate) fn predict(&self, fields: &Fields) -> Fields {
         let kept = fields.iter().filter(|(key, _)| self.takes(fields, key));

@@ -129,7 +129,7 @@ fn children(people: &People, side: Side) -> HashMap<usize, Vec<usize>> {
 
 fn pairs(round: &Round<'_>, candidates: &Sides<Vec<usize>>, keys: Keys, sure: Sure) -> Vec<(usize, usize)> {
     let told = |at: usize, side: Side| -> Vec<String> {
-        let Some(fields) = round.people.items.get(at).and_then(|item| item.fields(side)) else {
+        let Some(fields) = round.people.items.get(at).and_then(|item| item.now(side)) else {
             return Vec::new();
         };
         let keys = keys(round, at, side, fields);
@@ -174,7 +174,7 @@ fn pairs(round: &Round<'_>, candidates: &Sides<Vec<usize>>, keys: Keys, sure: Su
 impl Round<'_> {
     /// The parent as both sides know it; `None` where it is not matched, and nothing can be matched inside it.
     fn parent(&self, at: usize, side: Side) -> Option<String> {
-        let fields = self.people.items.get(at)?.fields(side)?;
+        let fields = self.people.items.get(at)?.now(side)?;
         if fields.owner().is_none() {
             return Some(String::new());
         }
@@ -190,7 +190,7 @@ impl Round<'_> {
     fn hash(&self, at: usize, side: Side, fields: &Fields) -> ContentHash {
         let children = self.children.get(side).get(&at).into_iter().flatten();
         let children = children.filter_map(|at| {
-            let fields = self.people.items.get(*at)?.fields(side)?;
+            let fields = self.people.items.get(*at)?.now(side)?;
             self.kept(fields).then(|| self.alone(fields))
         });
         let children = children.collect();
@@ -271,7 +271,7 @@ fn name(fields: &Fields) -> Option<String> {
 fn name_and_value(round: &Round<'_>, at: usize, side: Side, fields: &Fields) -> Vec<String> {
     let Some(name) = name(fields) else { return Vec::new() };
     let children = round.children.get(side).get(&at).into_iter().flatten();
-    let values = children.filter_map(|at| value_of(round.people.items.get(*at)?.fields(side)?));
+    let values = children.filter_map(|at| value_of(round.people.items.get(*at)?.now(side)?));
     let mut keys: Vec<String> = values.map(|value| format!("{name}\0{value}")).collect();
     keys.sort();
     if let Some(Datum::Date(seconds, _)) = fields.get("birthday") {

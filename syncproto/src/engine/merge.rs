@@ -9,6 +9,7 @@ use super::identity::Item;
 use super::mask::Mask;
 use super::policy::{Choice, Choices, OnConflict, Policy};
 use super::value::{Datum, Fields, Name, Ref, groups};
+use super::verdict::Moved;
 
 pub(crate) struct Terms<'a> {
     pub(crate) masks: Sides<&'a Mask>,
@@ -29,7 +30,7 @@ pub(crate) struct Conflict {
 #[derive(Debug)]
 pub(crate) struct Merged {
     pub(crate) want: Sides<Option<Arc<Fields>>>,
-    pub(crate) moved: BTreeSet<String>,
+    pub(crate) moved: Moved,
     pub(crate) conflicts: Vec<Conflict>,
     pub(crate) keep_both: bool,
 }
@@ -42,35 +43,51 @@ impl Merged {
                 device: Some(Arc::clone(device)),
                 computer: Some(Arc::clone(computer)),
             },
-            moved: BTreeSet::new(),
+            moved: Moved::NONE,
             conflicts: Vec::new(),
             keep_both: false,
+        }
+    }
+
+    /// Both sides have the same.
+    pub(crate) fn same(device: &Arc<Fields>, computer: &Arc<Fields>) -> Self {
+        Self {
+            moved: Moved::All,
+            ..Self::nothing(device, computer)
         }
     }
 
     /// The other side gets what one has, as far as it can hold it.
     pub(crate) fn copy(side: Side, now: &Arc<Fields>, masks: &Sides<&Mask>) -> Self {
         let other = masks.get(side.other());
-        let list = crossing(now).filter(|(key, _)| other.takes(now, key)).collect();
-        let copy = Arc::new(Fields::of(&now.entity, list));
+        let whole = now
+            .iter()
+            .all(|(key, datum)| other.takes(now, key) && !datum.refs().iter().any(is_unknown));
+        let copy = || {
+            let list = crossing(now).filter(|(key, _)| other.takes(now, key)).collect();
+            Arc::new(Fields::of(&now.entity, list))
+        };
         let mut want = Sides::default();
         *want.get_mut(side) = Some(Arc::clone(now));
-        *want.get_mut(side.other()) = Some(copy);
-        let moved = groups([Some(&**now)]).into_iter().map(str::to_owned).collect();
+        *want.get_mut(side.other()) = Some(if whole { Arc::clone(now) } else { copy() });
         Self {
             want,
-            moved,
+            moved: Moved::All,
             conflicts: Vec::new(),
             keep_both: false,
         }
     }
 }
 
+fn is_unknown(one: &Ref) -> bool {
+    matches!(one, Ref::Unknown(_))
+}
+
 /// The attributes of a record without relations that mean something on its own side only.
 fn crossing(fields: &Fields) -> impl Iterator<Item = (Name, Datum)> {
     fields.iter().filter_map(|(key, datum)| {
         let datum = match datum {
-            Datum::Refs(refs) if refs.iter().any(|one| matches!(one, Ref::Unknown(_))) => {
+            Datum::Refs(refs) if refs.iter().any(is_unknown) => {
                 let refs: Vec<Ref> = refs
                     .iter()
                     .filter(|one| matches!(one, Ref::Known(_)))
@@ -131,19 +148,19 @@ fn one_group(item: &Item, now: &Sides<&Arc<Fields>>, group: &str, terms: &Terms<
         (None, false, true) => Some(Side::Computer),
         (None, true, true) => {
             if let Some(set) = set_key(model, group) {
-                merged.moved.insert(group.to_owned());
+                merged.moved.insert(group);
                 return union(item, now, set, terms, merged);
             }
             match fill(now, &both).or_else(|| decide(item, now, group, terms, merged)) {
                 Some(winner) => Some(winner),
                 None => {
-                    merged.moved.insert(group.to_owned());
+                    merged.moved.insert(group);
                     return;
                 }
             }
         }
     };
-    merged.moved.insert(group.to_owned());
+    merged.moved.insert(group);
     let Some(winner) = winner else { return };
     if item.row.agreed.get(winner).is_some()
         && terms.source.is_none()

@@ -5,8 +5,8 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use super::decide::{Note, NoteKind};
 use super::id::{EngineId, Side, Sides};
+use super::verdict::{Note, NoteKind};
 use crate::DataClass;
 
 /// What is done to a record.

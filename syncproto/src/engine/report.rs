@@ -120,7 +120,7 @@ pub struct Report {
     pub(crate) standing: Standing,
     pub(crate) complete: bool,
     /// Records by the side's own identifiers; `None` is a deletion.
-    pub(crate) records: BTreeMap<Arc<str>, Option<Fields>>,
+    pub(crate) records: BTreeMap<Arc<str>, Option<Arc<Fields>>>,
     /// Records that are there and take no part.
     pub(crate) withheld: BTreeSet<Arc<str>>,
     /// Records that could not be read.
@@ -166,11 +166,10 @@ impl Report {
                 self.withheld.insert(id.as_str().into());
                 continue;
             }
-            self.withheld.remove(id.as_str());
             let fields = match &change {
                 Change::Delete => None,
                 Change::Upsert(record) => match Fields::read(record, names) {
-                    Some(fields) => Some(fields),
+                    Some(fields) => Some(Arc::new(fields)),
                     None => {
                         self.undecodable.push(id.as_str().to_owned());
                         continue;

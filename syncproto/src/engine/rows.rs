@@ -1,18 +1,18 @@
 //! The row of every record after a session: what was seen, what is agreed, what is pending. Spec: mobilesync, section 15.3,
 //! step 4.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::canon;
-use super::decide::Fate;
-use super::draft::needs;
-use super::execute::{Execution, Outcome};
+use super::drafting::needs;
+use super::execute::Execution;
 use super::id::{Side, Sides};
 use super::identity::{Is, Item};
 use super::settle::put;
-use super::state::{Held, Kind, Pending, Pushed, Why};
+use super::state::{Held, Kind, Pending, Pushed, Row, Why};
 use super::value::{Fields, Ref};
+use super::verdict::{Fate, Moved, Verdict};
+use crate::schema::EntityKind;
 
 /// One row after the session.
 pub(super) struct Rowing<'a> {
@@ -30,21 +30,32 @@ impl Rowing<'_> {
         self.execution.planned.capabilities.get(side).confirms && self.doubt != Some(side)
     }
 
-    pub(super) fn row(&self) -> Option<super::state::Row> {
-        let verdict = self.execution.planned.verdicts.get(self.at)?;
-        match verdict.fate {
+    /// The row; where nothing was decided about the record, what it was.
+    pub(super) fn row(&self) -> Option<Arc<Row>> {
+        let Some(verdict) = self.execution.planned.verdicts.get(self.at) else {
+            return self.quiet();
+        };
+        let row = match verdict.fate {
             Fate::Leave => self.as_it_is(),
             Fate::Go => self.gone(),
             Fate::Deselect => self.deselected(),
             Fate::Stay => self.stays(verdict),
-        }
+        };
+        row.map(Arc::new)
     }
 
-    fn as_it_is(&self) -> Option<super::state::Row> {
-        let mut row = super::state::Row::clone(&self.item.row);
+    fn quiet(&self) -> Option<Arc<Row>> {
+        if !Side::BOTH.iter().any(|side| self.item.told(*side)) {
+            return Some(Arc::clone(&self.item.row));
+        }
+        self.as_it_is().map(Arc::new)
+    }
+
+    fn as_it_is(&self) -> Option<Row> {
+        let mut row = Row::clone(&self.item.row);
         for side in Side::BOTH {
             match self.item.is.get(side) {
-                Is::There => *row.seen.get_mut(side) = self.item.now.get(side).clone(),
+                Is::There => *row.seen.get_mut(side) = self.item.now(side).cloned(),
                 Is::Leaving => {}
                 Is::Absent | Is::Gone | Is::Lost => {
                     *row.native.get_mut(side) = None;
@@ -64,11 +75,7 @@ impl Rowing<'_> {
             let Some(item) = execution.planned.people.items.get(at) else {
                 return false;
             };
-            let deletes = execution
-                .planned
-                .verdicts
-                .get(at)
-                .is_some_and(|verdict| matches!(verdict.fate, Fate::Go | Fate::Deselect));
+            let deletes = matches!(execution.planned.verdicts.fate(at), Fate::Go | Fate::Deselect);
             if execution.done(side, &item.id) && deletes {
                 return true;
             }
@@ -76,22 +83,15 @@ impl Rowing<'_> {
                 .iter()
                 .find_map(|side| execution.planned.people.owner(at, *side));
             match owner {
-                Some(owner)
-                    if item
-                        .fields(side)
-                        .or(item.any())
-                        .is_some_and(|fields| fields.kind() == crate::schema::EntityKind::Child) =>
-                {
-                    at = owner
-                }
+                Some(owner) if item.kind() == EntityKind::Child => at = owner,
                 _ => return false,
             }
         }
         false
     }
 
-    fn gone(&self) -> Option<super::state::Row> {
-        let mut row = super::state::Row::clone(&self.item.row);
+    fn gone(&self) -> Option<Row> {
+        let mut row = Row::clone(&self.item.row);
         let mut left = false;
         let mut pending = false;
         for side in Side::BOTH {
@@ -102,7 +102,7 @@ impl Rowing<'_> {
             }
             if !self.deleted(side) {
                 left = true;
-                *row.seen.get_mut(side) = self.item.now.get(side).clone();
+                *row.seen.get_mut(side) = self.item.now(side).cloned();
                 continue;
             }
             *row.seen.get_mut(side) = None;
@@ -113,7 +113,7 @@ impl Rowing<'_> {
                 let agreed = row.agreed.clone();
                 *row.more().pending.get_mut(side) = Some(Pending {
                     kind: Kind::Delete,
-                    before: self.item.now.get(side).clone(),
+                    before: self.item.now(side).cloned(),
                     agreed,
                     pushes: vec![Pushed {
                         wanted: None,
@@ -129,14 +129,14 @@ impl Rowing<'_> {
         (left || pending).then_some(row)
     }
 
-    fn deselected(&self) -> Option<super::state::Row> {
+    fn deselected(&self) -> Option<Row> {
         let mut row = self.as_it_is()?;
         if self.deleted(Side::Device) {
             row.native.device = None;
             row.seen.device = None;
             row.agreed = Sides::default();
             row.more = None;
-            if let Some(now) = &self.item.now.computer {
+            if let Some(now) = self.item.now(Side::Computer) {
                 let content = canon::record_hash(now).0;
                 row.more().held.device = Some(Held {
                     why: Why::OutOfSelection,
@@ -147,10 +147,10 @@ impl Rowing<'_> {
         Some(row)
     }
 
-    fn stays(&self, verdict: &super::decide::Verdict) -> Option<super::state::Row> {
+    fn stays(&self, verdict: &Verdict) -> Option<Row> {
         let execution = self.execution;
         let item = self.item;
-        let mut row = super::state::Row::clone(&item.row);
+        let mut row = Row::clone(&item.row);
         let mut finals: Sides<Option<Arc<Fields>>> = Sides::default();
         let mut wrote = Sides::<bool>::default();
         let mut missing: Sides<Vec<String>> = Sides::default();
@@ -166,7 +166,7 @@ impl Rowing<'_> {
             *wrote.get_mut(side) = written;
             *finals.get_mut(side) = match (there, written, want) {
                 (_, true, Some(want)) => Some(self.predicted(side, want)),
-                (true, ..) => item.now.get(side).clone(),
+                (true, ..) => item.now(side).cloned(),
                 _ => None,
             };
             if !written {
@@ -177,11 +177,7 @@ impl Rowing<'_> {
                 *missing.get_mut(side) = self.dangling_groups(side, want);
             }
             *row.native.get_mut(side) = match finals.get(side) {
-                Some(_) => execution
-                    .natives
-                    .get(side)
-                    .get(&item.id)
-                    .map(|native| native.as_str().into()),
+                Some(_) => execution.native(side, &item.id).cloned(),
                 None => None,
             };
             *row.seen.get_mut(side) = finals.get(side).clone();
@@ -205,7 +201,11 @@ impl Rowing<'_> {
     }
 
     fn predicted(&self, side: Side, want: &Arc<Fields>) -> Arc<Fields> {
-        let predicted = self.execution.planned.capabilities.get(side).mask.predict(want);
+        let mask = &self.execution.planned.capabilities.get(side).mask;
+        if mask.keeps(want) {
+            return Arc::clone(want);
+        }
+        let predicted = mask.predict(want);
         if predicted == **want {
             Arc::clone(want)
         } else {
@@ -215,20 +215,20 @@ impl Rowing<'_> {
 
     /// Groups that went out with relations left out.
     fn dangling_groups(&self, side: Side, want: &Fields) -> Vec<String> {
-        let lost = |one: &Ref| matches!(one, Ref::Known(id) if self.execution.natives.get(side).get(id).is_none());
+        let lost = |one: &Ref| matches!(one, Ref::Known(id) if self.execution.native(side, id).is_none());
         let keys = want.iter().filter(|(_, datum)| datum.refs().iter().any(lost));
         keys.map(|(key, _)| want.group_of(key).to_owned()).collect()
     }
 
-    fn rejected(&self, row: &mut super::state::Row, side: Side, create: bool) {
-        let refused = self.execution.results.get(side).get(&self.item.id) == Some(&Outcome::NotAccepted);
+    fn rejected(&self, row: &mut Row, side: Side, create: bool) {
+        let refused = self.execution.refused(side, &self.item.id);
         if !(refused && create) {
             return;
         }
         let times = row.rejects(side, "*").saturating_add(1);
         row.set_rejects(side, "*", times);
         if times >= 2
-            && let Some(now) = self.item.now.get(side.other())
+            && let Some(now) = self.item.now(side.other())
         {
             let content = canon::record_hash(now).0;
             *row.more().held.get_mut(side) = Some(Held {
@@ -241,13 +241,13 @@ impl Rowing<'_> {
     /// The side does not say what it made of the write.
     fn push(
         &self,
-        row: &mut super::state::Row,
+        row: &mut Row,
         side: Side,
         finals: &Sides<Option<Arc<Fields>>>,
         agreed: &Sides<Option<Arc<Fields>>>,
     ) {
         let there = self.item.there(side);
-        let before = self.item.now.get(side).clone().filter(|_| there);
+        let before = self.item.now(side).cloned();
         let pushed = Pushed {
             wanted: finals.get(side).clone(),
             other: finals.get(side.other()).clone(),
@@ -267,14 +267,17 @@ impl Rowing<'_> {
 }
 
 /// Moves what is agreed in those groups for which everything was done.
-fn agree(
-    row: &mut super::state::Row,
-    finals: &Sides<Option<Arc<Fields>>>,
-    missing: &Sides<Vec<String>>,
-    moved: &BTreeSet<String>,
-) {
-    for group in moved {
-        if Side::BOTH.iter().any(|side| missing.get(*side).contains(group)) {
+fn agree(row: &mut Row, finals: &Sides<Option<Arc<Fields>>>, missing: &Sides<Vec<String>>, moved: &Moved) {
+    let all = *moved == Moved::All && Side::BOTH.iter().all(|side| missing.get(*side).is_empty());
+    if all {
+        row.agreed = finals.clone();
+        return;
+    }
+    for group in moved.of([finals.device.as_deref(), finals.computer.as_deref()]) {
+        if Side::BOTH
+            .iter()
+            .any(|side| missing.get(*side).iter().any(|missing| missing == group))
+        {
             continue;
         }
         for side in Side::BOTH {

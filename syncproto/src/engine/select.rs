@@ -6,14 +6,14 @@ use super::canon::fold;
 use super::id::Side;
 use super::identity::{Item, People};
 use super::policy::Selection;
-use super::value::{Datum, Fields, Ref};
+use super::value::{Datum, Ref};
 use crate::schema::EntityKind;
 
 fn title(item: &Item) -> Option<String> {
     let sides = [Side::Computer, Side::Device];
     let fields = sides
         .iter()
-        .find_map(|side| item.now.get(*side).as_deref())
+        .find_map(|side| item.now(*side).map(|now| &**now))
         .or_else(|| item.any())?;
     let key = fields.shape?.title.first()?;
     fields.get(key).and_then(Datum::text).map(fold)
@@ -40,8 +40,8 @@ pub(crate) fn outside(people: &People, selection: &Selection) -> Vec<usize> {
             .items
             .get(*at)
             .into_iter()
-            .flat_map(|item| [item.now.device.as_deref(), item.now.computer.as_deref()]);
-        for (_, datum) in sides.flatten().flat_map(Fields::iter) {
+            .flat_map(|item| Side::BOTH.map(|side| item.now(side)));
+        for (_, datum) in sides.flatten().flat_map(|fields| fields.iter()) {
             members.extend(datum.refs().iter().filter_map(|one| match one {
                 Ref::Known(id) => people.at.get(id).copied(),
                 Ref::Unknown(_) => None,

@@ -46,6 +46,9 @@ pub(crate) fn run(
 ) -> Settled {
     let mut settled = Settled::default();
     for (at, item) in people.items.iter_mut().enumerate() {
+        if item.row.more.is_none() {
+            continue;
+        }
         for side in Side::BOTH {
             let create = item
                 .row
@@ -80,9 +83,7 @@ pub(crate) fn run(
                 Kind::Create | Kind::Update => one.values(item, &pending),
             }
         }
-        if item.row.more.is_some() {
-            item.row_mut().tidy();
-        }
+        item.row_mut().tidy();
     }
     settled
 }
@@ -114,8 +115,8 @@ impl One<'_> {
         };
         if rejects >= MAX_REJECTS {
             // It stays there, and is not brought back to the other side until it changes.
-            if let Some(now) = &item.now.get(self.side).clone() {
-                let content = canon::record_hash(now).0;
+            if let Some(now) = item.now(self.side).cloned() {
+                let content = canon::record_hash(&now).0;
                 *item.row_mut().more().held.get_mut(self.side.other()) = Some(Held {
                     why: Why::Deferred,
                     content,
@@ -137,7 +138,7 @@ impl One<'_> {
         if !item.there(self.side) {
             return; // gone since: an ordinary deletion
         }
-        let Some(now) = item.now.get(self.side).clone() else {
+        let Some(now) = item.now(self.side).cloned() else {
             return;
         };
         let pushed = pending.pushes.iter().map(|push| push.wanted.as_deref());
@@ -178,7 +179,7 @@ impl One<'_> {
             }
             self.again(item, group, rejects);
         } else if skipped && self.ground.own {
-            let other = item.now.get(self.side.other()).clone();
+            let other = item.now(self.side.other()).cloned();
             self.agree(item, group, Some(now), other.as_ref());
             self.settled.given_up.push(report);
         } else if self.ground.directly_after && self.ground.own && pending.pushes.len() == 1 {

@@ -1,10 +1,10 @@
 //! What is kept between sessions: one row per record, with what each side said and what was agreed. Spec: mobilesync,
 //! section 15.3.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::id::{EngineId, Side, Sides};
+use super::id::{EngineId, SessionId, Side, Sides};
 use super::value::{Fields, Name};
 use crate::DataClass;
 
@@ -37,25 +37,42 @@ pub struct PairState {
     pub not_accepted_percent: u8,
     /// Sessions in a row that broke at the same batch, and the size to which batches are cut.
     pub bisect: Option<Bisect>,
-    /// A replacement of the device broke off: what is missing there was not deleted by anybody.
+    /// Records that broke session after session when they were sent to the device. The next plan leaves them out, and
+    /// keeps them out until their content on the computer changes.
+    pub quarantined: Vec<EngineId>,
+    /// A replacement of the device broke off: what is missing there was not deleted by anybody. Set when a journal says so;
+    /// a plan that replaces the device again, or finds that somebody else committed since, ends it.
     pub replacing: bool,
+    /// The name of the pair's first session, from which identifiers of new records are derived.
+    pub seed: Option<SessionId>,
     /// Shared with the states of sessions before and after: most sessions change few.
     pub(crate) rows: BTreeMap<EngineId, Arc<Row>>,
     pub(crate) tombstones: Vec<Tombstone>,
     pub(crate) conflicts: BTreeMap<(EngineId, String), Kept>,
 }
 
-/// A batch that broke a session.
+/// A batch that broke a session. Spec: mobilesync, section 15.7.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bisect {
     /// Its number in the session.
     pub batch: u32,
     /// How often in a row.
     pub times: u32,
-    /// Records per batch from now on.
+    /// So many of these records are sent in one batch from now on; all others in batches of the ordinary size.
     pub size: u32,
     /// The records of the batch.
     pub ids: Vec<EngineId>,
+}
+
+impl Bisect {
+    fn new(batch: u32, ids: &[EngineId]) -> Self {
+        Self {
+            batch,
+            times: 1,
+            size: u32::try_from(ids.len()).unwrap_or(u32::MAX).max(1),
+            ids: ids.to_vec(),
+        }
+    }
 }
 
 /// One record.
@@ -207,10 +224,48 @@ impl PairState {
             alternations: 0,
             not_accepted_percent: 0,
             bisect: None,
+            quarantined: Vec::new(),
             replacing: false,
+            seed: None,
             rows: BTreeMap::new(),
             tombstones: Vec::new(),
             conflicts: BTreeMap::new(),
+        }
+    }
+
+    /// Enters that the session named `session` broke off, or that the device refused to commit it, when `batch`, with the
+    /// records `ids`, had been sent last.
+    ///
+    /// The second time in a row it happens with the same records, half of them are sent at once, then half of those; one
+    /// record alone with which it happened twice is [`quarantined`](Self::quarantined). A committed session ends the
+    /// search. Spec: mobilesync, section 15.7.
+    pub fn broke_at(&mut self, session: SessionId, batch: u32, ids: &[EngineId]) {
+        // Nothing was committed yet: the records keep the names that they had.
+        self.seed.get_or_insert(session);
+        if ids.is_empty() {
+            return;
+        }
+        let before = self.bisect.take().filter(|before| {
+            let known: BTreeSet<&EngineId> = before.ids.iter().collect();
+            ids.iter().all(|id| known.contains(id))
+        });
+        let Some(before) = before else {
+            self.bisect = Some(Bisect::new(batch, ids));
+            return;
+        };
+        let mut now = Bisect::new(batch, ids);
+        // The first time it may have been the cable. A part of a batch that broke twice is under suspicion already.
+        now.times = if ids.len() < before.ids.len() && ids.len() == 1 {
+            1
+        } else {
+            before.times.saturating_add(1)
+        };
+        match ids {
+            [one] if now.times >= 2 => self.quarantined.push(*one),
+            _ => {
+                now.size = now.size.div_ceil(2);
+                self.bisect = Some(now);
+            }
         }
     }
 

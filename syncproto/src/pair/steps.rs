@@ -102,8 +102,8 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
         }
         let before = state.clone();
         state.replacing |= broken.cleared;
-        if let Some((batch, ids)) = &broken.broke_at {
-            let _ = (batch, ids);
+        if let (Some(session), Some((batch, ids))) = (broken.session, &broken.broke_at) {
+            state.broke_at(session, *batch, ids);
         }
         if state != before {
             state = self.adopt(state).await?;

@@ -1,87 +1,103 @@
 //! Whether what a side reports under a known identifier still is the record it was. Spec: mobilesync, sections 15.3
 //! ("Identity slip") and 15.4.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 
 use super::super::canon;
 use super::super::likeness::{kin, plain, value_of};
-use super::{EngineId, EntityKind, Fields, Is, People, Ref, Side};
+use super::{EntityKind, Fields, Fresh, Is, People, Ref, Side};
 
 impl People {
     /// Looks whether reported records still are who they were: where identifiers may be reused, and where the map is not
     /// to be trusted without a check.
-    pub(super) fn judge(
-        &mut self,
-        side: Side,
-        mut fresh: Vec<(Arc<str>, Fields)>,
-        reused: bool,
-        check: bool,
-    ) -> Vec<(Arc<str>, Fields)> {
+    pub(super) fn judge(&mut self, side: Side, mut fresh: Vec<Fresh>, reused: bool, check: bool) -> Vec<Fresh> {
         if !reused && !check {
             return fresh;
         }
-        let mut had: HashMap<EngineId, Vec<usize>> = HashMap::new();
-        let mut has: HashMap<Box<str>, Vec<String>> = HashMap::new();
-        let mut within: HashMap<EngineId, bool> = HashMap::new();
+        let (mut suspects, mut judged) = (Vec::new(), 0_usize);
         for (at, item) in self.items.iter().enumerate() {
-            let old = item.row.agreed.get(side).as_deref().and_then(Fields::owner);
-            let new = item.raw.get(side).as_ref().and_then(Fields::owner);
-            if let Some(Ref::Known(owner)) = old {
-                had.entry(*owner).or_default().push(at);
-                let native = self
-                    .at
-                    .get(owner)
-                    .and_then(|at| self.items.get(*at)?.row.native.get(side).as_deref());
-                if let (Some(Ref::Unknown(new)), true) = (new, item.kind() != EntityKind::Child)
-                    && native == Some(&**new)
-                {
-                    within.insert(*owner, true);
-                }
-            }
-            if let (Some(Ref::Unknown(owner)), Some(raw)) = (new, item.raw.get(side)) {
-                has.entry(owner.clone()).or_default().extend(value_of(raw));
-            }
-        }
-        for (_, fields) in &fresh {
-            if let Some(Ref::Unknown(owner)) = fields.owner() {
-                has.entry(owner.clone()).or_default().extend(value_of(fields));
-            }
-        }
-        let (mut strangers, mut judged) = (Vec::new(), 0_usize);
-        for (at, item) in self.items.iter().enumerate() {
-            let (Some(new), Some(old)) = (item.raw.get(side), item.row.agreed.get(side)) else {
+            let (Some(new), Some(old)) = (item.told.get(side), item.row.agreed.get(side)) else {
                 continue;
             };
             if item.kind() == EntityKind::Child || canon::is_empty(old, &plain(old)) {
                 continue;
             }
             judged = judged.saturating_add(1);
-            let values = had.get(&item.id).into_iter().flatten();
-            let values = values.filter_map(|at| value_of(self.items.get(*at)?.row.agreed.get(side).as_deref()?));
-            let values: BTreeSet<String> = values.collect();
-            let native = item.row.native.get(side).as_deref().unwrap_or_default();
-            let shares_child = has
-                .get(native)
-                .is_some_and(|has| has.iter().any(|value| values.contains(value)));
-            let contents = !check && within.contains_key(&item.id);
-            if !(shares_child || contents || kin(old, new) || self.members(side, old, new)) {
-                strangers.push(at);
+            if !kin(old, new) {
+                suspects.push(at);
             }
         }
+        if suspects.is_empty() {
+            return fresh;
+        }
+        let parts = self.parts(side, &suspects);
+        let strangers = self.strangers(side, suspects, &parts, &fresh, check);
         if check && strangers.len().saturating_mul(10) > judged {
             *self.discarded.get_mut(side) = true;
             return fresh;
         }
         for at in strangers {
-            self.slip(
-                side,
-                at,
-                had.get(&self.items.get(at).map_or(EngineId::from_bytes([0; 16]), |item| item.id)),
-                &mut fresh,
-            );
+            self.slip(side, at, parts.get(&at), &mut fresh);
         }
         fresh
+    }
+
+    /// What belonged to some items when it was agreed.
+    fn parts(&self, side: Side, of: &[usize]) -> HashMap<usize, Vec<usize>> {
+        let of: HashSet<usize> = of.iter().copied().collect();
+        let mut parts: HashMap<usize, Vec<usize>> = HashMap::new();
+        for (at, item) in self.items.iter().enumerate() {
+            if let Some(Ref::Known(owner)) = item.row.agreed.get(side).as_deref().and_then(Fields::owner)
+                && let Some(owner) = self.at.get(owner).filter(|at| of.contains(at))
+            {
+                parts.entry(*owner).or_default().push(at);
+            }
+        }
+        parts
+    }
+
+    /// Those of some items that share no child, no content and no member with what they were either.
+    fn strangers(
+        &self,
+        side: Side,
+        mut suspects: Vec<usize>,
+        parts: &HashMap<usize, Vec<usize>>,
+        fresh: &[Fresh],
+        check: bool,
+    ) -> Vec<usize> {
+        let name = |at: usize| self.items.get(at).and_then(|item| item.row.native.get(side).as_deref());
+        let names: HashSet<&str> = suspects.iter().filter_map(|at| name(*at)).collect();
+        let mut has: HashMap<&str, HashSet<String>> = HashMap::new();
+        let told = self.items.iter().filter_map(|item| item.told.get(side).as_ref());
+        for fields in told.chain(fresh.iter().map(|(_, fields)| fields)) {
+            if let Some(Ref::Unknown(owner)) = fields.owner()
+                && let Some(owner) = names.get(&**owner)
+            {
+                has.entry(owner).or_default().extend(value_of(fields));
+            }
+        }
+        suspects.retain(|at| {
+            let Some(item) = self.items.get(*at) else { return false };
+            let (Some(new), Some(old)) = (item.told.get(side), item.row.agreed.get(side)) else {
+                return false;
+            };
+            let native = name(*at).unwrap_or_default();
+            let had = || parts.get(at).into_iter().flatten().filter_map(|at| self.items.get(*at));
+            let has = has.get(native);
+            let shares_child = had().any(|part| {
+                let value = part.row.agreed.get(side).as_deref().and_then(value_of);
+                value.is_some_and(|value| has.is_some_and(|has| has.contains(&value)))
+            });
+            // A folder is known by what is in it, too.
+            let contents = || {
+                had().any(|part| {
+                    let owner = part.told.get(side).as_deref().and_then(Fields::owner);
+                    part.kind() != EntityKind::Child && matches!(owner, Some(Ref::Unknown(owner)) if **owner == *native)
+                })
+            };
+            !(shares_child || (!check && contents()) || self.members(side, old, new))
+        });
+        suspects
     }
 
     fn members(&self, side: Side, old: &Fields, new: &Fields) -> bool {
@@ -98,8 +114,7 @@ impl People {
     }
 
     /// The row's record is gone, and another one has its number.
-    fn slip(&mut self, side: Side, at: usize, parts: Option<&Vec<usize>>, fresh: &mut Vec<(Arc<str>, Fields)>) {
-        self.slips.push(at);
+    fn slip(&mut self, side: Side, at: usize, parts: Option<&Vec<usize>>, fresh: &mut Vec<Fresh>) {
         let parts = parts
             .into_iter()
             .flatten()
@@ -110,9 +125,8 @@ impl People {
             let Some(item) = self.items.get_mut(at) else { continue };
             let native = item.row_mut().native.get_mut(side).take();
             *item.is.get_mut(side) = Is::Gone;
-            *item.now.get_mut(side) = None;
             item.assumed = true;
-            if let (Some(native), Some(fields)) = (native, item.raw.get_mut(side).take()) {
+            if let (Some(native), Some(fields)) = (native, item.told.get_mut(side).take()) {
                 self.natives.get_mut(side).remove(&native);
                 fresh.push((native, fields));
             }
@@ -120,18 +134,22 @@ impl People {
     }
 
     /// None of a side's identifiers is worth anything: everything it told is new.
-    pub(super) fn forget(&mut self, side: Side, fresh: &mut Vec<(Arc<str>, Fields)>) {
+    pub(super) fn forget(&mut self, side: Side, fresh: &mut Vec<Fresh>) {
         self.natives.get_mut(side).clear();
         for item in &mut self.items {
-            let native = item.row_mut().native.get_mut(side).take();
+            let native = match item.row.native.get(side) {
+                Some(_) => item.row_mut().native.get_mut(side).take(),
+                None => None,
+            };
             if native.is_some() {
                 *item.is.get_mut(side) = Is::Lost;
-                *item.now.get_mut(side) = None;
-                if let Some(more) = &mut item.row_mut().more {
+                if item.row.more.is_some()
+                    && let Some(more) = &mut item.row_mut().more
+                {
                     *more.pending.get_mut(side) = None;
                 }
             }
-            if let (Some(native), Some(fields)) = (native, item.raw.get_mut(side).take()) {
+            if let (Some(native), Some(fields)) = (native, item.told.get_mut(side).take()) {
                 fresh.push((native, fields));
             }
         }

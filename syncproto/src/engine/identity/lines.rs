@@ -7,10 +7,10 @@ use std::sync::Arc;
 use super::super::canon::{self, ContentHash};
 use super::super::likeness::{plain, same_literally};
 use super::super::value::Name;
-use super::{EngineId, EntityKind, Fields, Is, People, Ref, Side};
+use super::{ById, EntityKind, Fields, Fresh, Is, People, Ref, Side};
 
 /// Reported lines by what the side calls the record that they belong to, each with its name in this report.
-pub(super) type Lines = HashMap<Box<str>, Vec<(Arc<str>, Fields)>>;
+pub(super) type Lines = HashMap<Box<str>, Vec<Fresh>>;
 
 /// Up to so many lines of a card are compared each with each, which for few is faster than hashing them.
 const FEW: usize = 16;
@@ -22,7 +22,10 @@ impl People {
     /// Pairs the lines of every card that was told with the children it had. Ambiguous ones are never paired by position.
     /// What is not paired is a new child, and is left in `lines`; a child that finds no line is gone.
     pub(super) fn align(&mut self, side: Side, derive: bool, lines: &mut Lines) {
-        let mut had: HashMap<EngineId, Vec<usize>> = HashMap::new();
+        if !self.items.iter().any(|item| *item.covered.get(side)) {
+            return;
+        }
+        let mut had: ById<Vec<usize>> = ById::default();
         for (at, item) in self.items.iter().enumerate() {
             if item.kind() == EntityKind::Child
                 && let Some(Ref::Known(owner)) = item.row.seen.get(side).as_ref().and_then(|seen| seen.owner())
@@ -53,7 +56,7 @@ impl People {
     }
 
     /// The lines of one card: those that say the same, then those with the same value, then the only one left of a kind.
-    fn card(&mut self, side: Side, old: &mut Vec<usize>, new: &mut Vec<(Arc<str>, Fields)>) {
+    fn card(&mut self, side: Side, old: &mut Vec<usize>, new: &mut Vec<Fresh>) {
         if old.len() <= FEW && new.len() <= FEW {
             new.retain(|(native, fields)| {
                 let twin = old.iter().position(|at| {
@@ -105,7 +108,7 @@ impl People {
     }
 
     /// One that is the only one of its entity left, before and now, is the same with another value.
-    fn lone(&mut self, side: Side, old: &mut Vec<usize>, new: &mut Vec<(Arc<str>, Fields)>) {
+    fn lone(&mut self, side: Side, old: &mut Vec<usize>, new: &mut Vec<Fresh>) {
         let mut left: BTreeMap<Name, (Vec<usize>, usize)> = BTreeMap::new();
         for at in old.iter() {
             if let Some(item) = self.items.get(*at) {
@@ -127,14 +130,14 @@ impl People {
         old.retain(|at| self.items.get(*at).is_some_and(|item| !*item.covered.get(side)));
     }
 
-    fn line(&mut self, side: Side, at: usize, native: &Arc<str>, fields: &Fields) {
+    fn line(&mut self, side: Side, at: usize, native: &Arc<str>, fields: &Arc<Fields>) {
         if let Some(item) = self.items.get_mut(at) {
             if item.row.native.get(side).as_ref() != Some(native) {
                 *item.row_mut().native.get_mut(side) = Some(Arc::clone(native));
             }
             *item.covered.get_mut(side) = true;
             *item.is.get_mut(side) = Is::There;
-            *item.raw.get_mut(side) = Some(fields.clone());
+            *item.told.get_mut(side) = Some(Arc::clone(fields));
             self.natives.get_mut(side).insert(Arc::clone(native), at);
         }
     }

@@ -1,0 +1,232 @@
+//! The writes of a plan: what each side lacks of what it is to have, in the order of section 15.7. Spec: mobilesync,
+//! sections 15.3 and 15.7.
+
+use std::collections::HashSet;
+
+use super::canon;
+use super::draft::Inputs;
+use super::id::{EngineId, Side, Sides};
+use super::identity::{Is, Item, People};
+use super::plan::{Action, Verb};
+use super::report::Capabilities;
+use super::state::{Held, MAX_REJECTS, Why};
+use super::value::{Fields, Ref, groups};
+use super::verdict::{Fate, Note, NoteKind, Verdicts};
+use crate::DataClass;
+use crate::schema::EntityKind;
+
+/// Makes the writes of a plan.
+pub(super) struct Drafting<'a> {
+    pub(super) people: &'a mut People,
+    pub(super) verdicts: &'a Verdicts,
+    pub(super) inputs: &'a Inputs,
+    pub(super) notes: Vec<Note>,
+    pub(super) withheld: usize,
+    pub(super) class: &'a DataClass,
+    /// Records that broke session after session when they were sent to the device.
+    pub(super) broken: &'a [EngineId],
+}
+
+impl Drafting<'_> {
+    /// The writes to a side.
+    pub(super) fn side(&mut self, side: Side) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for at in self.verdicts.items() {
+            actions.extend(self.action(at, side));
+        }
+        let writes = self.inputs.policy.writes(side) && !self.inputs.capabilities.get(side).read_only;
+        if !writes {
+            self.withheld = self.withheld.saturating_add(actions.len());
+            return Vec::new();
+        }
+        self.anchored(side, &mut actions);
+        actions.sort_by(|a, b| (a.order, &a.entity, a.id).cmp(&(b.order, &b.entity, b.id)));
+        actions
+    }
+
+    /// What belongs to something that is kept off the side is kept off with it.
+    fn anchored(&self, side: Side, actions: &mut Vec<Action>) {
+        loop {
+            let made: HashSet<EngineId> = actions.iter().map(|action| action.id).collect();
+            let before = actions.len();
+            actions.retain(|action| {
+                let at = self.people.at.get(&action.id);
+                let want = at.and_then(|at| Some(&**self.verdicts.want(self.people, *at, side)?));
+                let series = want.and_then(|want| want.get("main event")?.refs().first());
+                let above = [want.and_then(Fields::owner), series];
+                action.verb != Verb::Create
+                    || above.into_iter().flatten().all(|one| match one {
+                        Ref::Known(id) => {
+                            let there = self.people.at.get(id).and_then(|at| self.people.items.get(*at));
+                            made.contains(id) || there.is_some_and(|item| item.there(side))
+                        }
+                        Ref::Unknown(_) => true,
+                    })
+            });
+            if actions.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn action(&mut self, at: usize, side: Side) -> Option<Action> {
+        let item = self.people.items.get(at)?;
+        let verdict = self.verdicts.get(at)?;
+        let there = item.there(side);
+        let (verb, asked_for) = match verdict.fate {
+            Fate::Go if there => (Verb::Delete, false),
+            Fate::Deselect if side == Side::Device => (Verb::Delete, true),
+            Fate::Stay if there => (Verb::Update, false),
+            Fate::Stay if *item.is.get(side) == Is::Absent => (Verb::Create, false),
+            _ => return None,
+        };
+        let want = verdict.want.get(side).as_deref();
+        let groups = match verb {
+            Verb::Delete => Vec::new(),
+            Verb::Update => needs(item, want?, side, &self.inputs.capabilities),
+            Verb::Create => groups([want]).into_iter().map(str::to_owned).collect(),
+        };
+        let mask = &self.inputs.capabilities.get(side).mask;
+        let fields = want.or(item.any())?;
+        if (verb == Verb::Update && groups.is_empty()) || !mask.takes_entity(fields) || self.held(at, side, verb) {
+            return None;
+        }
+        let item = self.people.items.get(at)?;
+        let fields = want.or(item.any())?;
+        Some(Action {
+            verb,
+            id: item.id,
+            native: item.row.native.get(side).as_deref().map(str::to_owned),
+            entity: item.row.entity.to_string(),
+            title: item.title(),
+            groups,
+            part: self.part(at, side, verb),
+            asked_for,
+            order: self.order(at, verb),
+            content: canon::record_hash(fields).0,
+        })
+    }
+
+    /// Whether the record is kept off the side; what was held because of other content is so no longer.
+    fn held(&mut self, at: usize, side: Side, verb: Verb) -> bool {
+        let Some(item) = self.people.items.get_mut(at) else {
+            return true;
+        };
+        let breaks = side == Side::Device && self.broken.contains(&item.id);
+        if item.row.held(side).is_none() && !breaks {
+            return verb == Verb::Delete && item.row.rejects(side, "*") > MAX_REJECTS;
+        }
+        // What is deleted has no content.
+        let content = item.now(side.other()).map_or([0; 32], |now| canon::record_hash(now).0);
+        if breaks {
+            let why = Why::Quarantined;
+            *item.row_mut().more().held.get_mut(side) = Some(Held { why, content });
+        }
+        let why = item
+            .row
+            .held(side)
+            .filter(|held| held.content == content)
+            .map(|held| held.why);
+        let why = match (why, verb) {
+            (Some(Why::Quarantined), _) => {
+                "it was not taken twice, or broke the sync; it is tried again when it is edited"
+            }
+            (Some(Why::Deferred), Verb::Create | Verb::Update) => "it was deleted there",
+            (Some(Why::OutOfSelection), Verb::Create | Verb::Update) => "it is not selected",
+            _ => {
+                let row = item.row_mut();
+                *row.more().held.get_mut(side) = None;
+                row.set_rejects(side, "*", 0);
+                row.tidy();
+                return false;
+            }
+        };
+        let what = NoteKind::Held { side, why };
+        self.notes.extend(self.people.note(at, what));
+        true
+    }
+
+    fn part(&self, at: usize, side: Side, verb: Verb) -> bool {
+        let Some(item) = self.people.items.get(at) else {
+            return false;
+        };
+        let owner = self
+            .people
+            .owner(at, side)
+            .or_else(|| self.people.owner(at, side.other()));
+        let stays = owner.is_some_and(|owner| self.verdicts.fate(owner) == Fate::Stay);
+        item.kind() == EntityKind::Child
+            && match verb {
+                Verb::Delete => !stays,
+                _ => true,
+            }
+    }
+
+    fn order(&self, at: usize, verb: Verb) -> (u8, u8, u16) {
+        let Some(item) = self.people.items.get(at) else {
+            return (0, 0, 0);
+        };
+        let levels = self.class.entity_order();
+        let level = levels.iter().position(|level| level.contains(&&*item.row.entity));
+        let kind: usize = match item.kind() {
+            EntityKind::Container => 0,
+            EntityKind::Root => 1,
+            EntityKind::Child => 100,
+        };
+        let level = u8::try_from(level.unwrap_or(kind)).unwrap_or(200);
+        let mut depth = 0_u16;
+        let mut next = at;
+        while let Some(owner) = self.above(next) {
+            depth = depth.saturating_add(1);
+            next = owner;
+            if depth > 200 {
+                break;
+            }
+        }
+        match verb {
+            Verb::Delete => (
+                1,
+                255_u8.saturating_sub(level).saturating_sub(1),
+                1000_u16.saturating_sub(depth),
+            ),
+            _ => (0, level, depth),
+        }
+    }
+
+    /// What has to be there before a record of the same entity: the folder of a folder, the series of an occurrence.
+    fn above(&self, at: usize) -> Option<usize> {
+        let item = self.people.items.get(at)?;
+        let want = |side| self.verdicts.want(self.people, at, side).map(|want| &**want);
+        let sides = [want(Side::Computer), want(Side::Device), item.any()];
+        let fields = sides.into_iter().flatten().next()?;
+        let key = if item.kind() == EntityKind::Container {
+            fields.shape?.owner?
+        } else {
+            "main event"
+        };
+        match fields.get(key)?.refs().first()? {
+            Ref::Known(id) => self.people.at.get(id).copied().filter(|above| *above != at),
+            Ref::Unknown(_) => None,
+        }
+    }
+}
+
+/// The groups in which a side differs from what it is to have.
+pub(crate) fn needs(item: &Item, want: &Fields, side: Side, capabilities: &Sides<Capabilities>) -> Vec<String> {
+    let Some(now) = item.now(side) else {
+        return Vec::new();
+    };
+    if std::ptr::eq(&**now, want) {
+        return Vec::new();
+    }
+    let now: &Fields = now;
+    let mask = &capabilities.get(side).mask;
+    let predicted = mask.predict(want);
+    let differs = |group: &&str| {
+        let takes = |key: &str| want.group_of(key) == *group && mask.takes(want, key);
+        // What the side would make of it is there already.
+        !canon::same(Some(now), Some(want), &takes) && !canon::same(Some(now), Some(&predicted), &takes)
+    };
+    let groups = groups([Some(now), Some(want)]);
+    groups.into_iter().filter(differs).map(str::to_owned).collect()
+}
