@@ -132,7 +132,7 @@ impl Drafting<'_> {
                 "it was not taken twice, or broke the sync; it is tried again when it is edited"
             }
             (Some(Why::Deferred), Verb::Create | Verb::Update) => "it was deleted there",
-            (Some(Why::OutOfSelection), Verb::Create | Verb::Update) => "it is not selected",
+            // What is out of the selection is left alone before it comes here: this is selected again.
             _ => {
                 let row = item.row_mut();
                 *row.more().held.get_mut(side) = None;

@@ -177,12 +177,15 @@ pub(crate) fn meet(state: &mut PairState, reports: Sides<Report>, terms: &Terms<
     for (side, report) in [(Side::Device, device), (Side::Computer, computer)] {
         let capabilities = terms.capabilities.get(side);
         let new = people.take(side, report, terms);
-        let mut new = people.judge(side, new, capabilities.ids_are_reused, *terms.check.get(side));
+        let mut new = people.judge(side, new, capabilities.ids_are_reused, terms);
         if *people.discarded.get(side) {
             people.forget(side, &mut new);
         }
         *fresh.get_mut(side) = new;
     }
+    let new = fresh.device.len().saturating_add(fresh.computer.len());
+    people.items.reserve_exact(new);
+    people.at.reserve(new);
     for side in Side::BOTH {
         for (native, fields) in std::mem::take(fresh.get_mut(side)) {
             people.welcome(side, native, fields, terms);
@@ -291,6 +294,7 @@ impl People {
         *self.natives.get_mut(side) = natives;
         if nameless {
             self.align(side, *terms.derive.get(side), &mut lines);
+            self.name_lines(side);
             fresh.extend(lines.into_values().flatten());
             fresh.sort_by(|a, b| a.0.cmp(&b.0));
         }

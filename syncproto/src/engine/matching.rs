@@ -1,7 +1,9 @@
 //! Records that have a row on one side only, paired by content: one to one, in a fixed order, containers before roots
 //! before children, each level inside matched parents. Spec: mobilesync, section 15.4.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use sha2::{Digest, Sha256};
 
 use super::canon::{self, ContentHash, fold};
 use super::id::{Side, Sides};
@@ -29,6 +31,9 @@ enum Sure {
 
 /// A way to find the other half.
 type Keys = fn(&Round<'_>, usize, Side, &Fields) -> Vec<String>;
+
+/// A key that two records have in common: the first half of its digest, for there are as many as records.
+type Digested = [u8; 16];
 
 struct Round<'a> {
     people: &'a People,
@@ -128,47 +133,64 @@ fn children(people: &People, side: Side) -> HashMap<usize, Vec<usize>> {
 }
 
 fn pairs(round: &Round<'_>, candidates: &Sides<Vec<usize>>, keys: Keys, sure: Sure) -> Vec<(usize, usize)> {
-    let told = |at: usize, side: Side| -> Vec<String> {
-        let Some(fields) = round.people.items.get(at).and_then(|item| item.now(side)) else {
-            return Vec::new();
-        };
-        let keys = keys(round, at, side, fields);
-        keys.into_iter()
-            .map(|key| format!("{}\0{key}", fields.entity))
-            .collect()
-    };
-    let mut there: HashMap<String, Vec<usize>> = HashMap::new();
-    for at in &candidates.computer {
-        for key in told(*at, Side::Computer) {
-            there.entry(key).or_default().push(*at);
-        }
-    }
-    let here: Vec<(usize, Vec<String>)> = candidates
-        .device
-        .iter()
-        .map(|at| (*at, told(*at, Side::Device)))
-        .collect();
-    let mut often: HashMap<&str, usize> = HashMap::new();
-    for key in here.iter().flat_map(|(_, keys)| keys) {
-        let count = often.entry(key).or_default();
-        *count = count.saturating_add(1);
-    }
-    let mut used = std::collections::HashSet::new();
-    let mut pairs = Vec::new();
-    for (device, keys) in &here {
-        let found = keys.iter().find_map(|key| {
-            let list = there.get(key)?;
-            if sure == Sure::Alone && (list.len() != 1 || often.get(&**key) != Some(&1)) {
-                return None;
+    let told = |side: Side| -> Vec<(usize, Digested)> {
+        let mut told = Vec::with_capacity(candidates.get(side).len());
+        for at in candidates.get(side) {
+            if let Some(fields) = round.people.items.get(*at).and_then(|item| item.now(side)) {
+                let keys = keys(round, *at, side, fields);
+                told.extend(keys.iter().map(|key| (*at, digested(&fields.entity, key))));
             }
-            list.iter().find(|at| !used.contains(*at)).copied()
+        }
+        told
+    };
+    let (here, there) = (told(Side::Device), told(Side::Computer));
+    let sorted = |told: &[(usize, Digested)]| {
+        // Records with the same key stay in the order that they were told in.
+        let mut keys: Vec<(Digested, usize)> = (0..).zip(told).map(|(order, (_, key))| (*key, order)).collect();
+        keys.sort_unstable();
+        keys
+    };
+    let (mine, theirs) = (sorted(&here), sorted(&there));
+    let range = |keys: &[(Digested, usize)], key: &Digested| {
+        let start = keys.partition_point(|(one, _)| one < key);
+        let rest = keys.get(start..).unwrap_or_default();
+        start..start.saturating_add(rest.partition_point(|(one, _)| one == key))
+    };
+    let (mut used, mut taken) = (HashSet::new(), HashSet::new());
+    // Of many with the same key the next search begins where the last one ended.
+    let mut passed: HashMap<usize, usize> = HashMap::new();
+    let mut pairs = Vec::new();
+    for (device, key) in &here {
+        let found = range(&theirs, key);
+        if taken.contains(device) || found.is_empty() {
+            continue;
+        }
+        if sure == Sure::Alone && (found.len() != 1 || range(&mine, key).len() != 1) {
+            continue;
+        }
+        let next = passed.entry(found.start).or_insert(found.start);
+        let free = (*next..found.end).find_map(|at| {
+            let (computer, _) = there.get(theirs.get(at)?.1)?;
+            *next = at.saturating_add(1);
+            used.insert(*computer).then_some(*computer)
         });
-        if let Some(computer) = found {
-            used.insert(computer);
+        if let Some(computer) = free {
+            taken.insert(*device);
             pairs.push((*device, computer));
         }
     }
     pairs
+}
+
+fn digested(entity: &str, key: &str) -> Digested {
+    let mut hash = Sha256::new();
+    hash.update((entity.len() as u64).to_be_bytes());
+    hash.update(entity);
+    hash.update(key);
+    let digest: [u8; 32] = hash.finalize().into();
+    let mut half = [0; 16];
+    half.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    half
 }
 
 impl Round<'_> {
@@ -208,6 +230,9 @@ impl Round<'_> {
 
     /// As both sides would report it.
     fn hash_of(&self, fields: &Fields, children: Vec<ContentHash>) -> ContentHash {
+        if Side::BOTH.iter().all(|side| self.masks.get(*side).keeps(fields)) {
+            return canon::content_hash(fields, &|_| true, children);
+        }
         let both = self.masks.computer.predict(&self.masks.device.predict(fields));
         canon::content_hash(&both, &|_| true, children)
     }
@@ -222,8 +247,11 @@ fn content(round: &Round<'_>, at: usize, side: Side, fields: &Fields) -> Vec<Str
         return Vec::new();
     };
     let ContentHash(hash) = round.hash(at, side, fields);
-    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    vec![format!("{parent}\0{hash}")]
+    let hash = hash
+        .chunks_exact(8)
+        .filter_map(|part| part.try_into().ok())
+        .map(u64::from_be_bytes);
+    vec![hash.fold(parent, |key, part| format!("{key}\0{part:x}"))]
 }
 
 fn titled(round: &Round<'_>, at: usize, side: Side, fields: &Fields) -> Vec<String> {

@@ -1,13 +1,15 @@
 //! What a session will do, as data that can be printed, kept, approved and refused.
 
-use std::collections::BTreeMap;
-use std::fmt;
+mod json;
 
-use sha2::{Digest, Sha256};
+use std::fmt;
 
 use super::id::{EngineId, Side, Sides};
 use super::verdict::{Note, NoteKind};
 use crate::DataClass;
+
+/// Characters of a title in a table.
+const WIDTH: usize = 40;
 
 /// What is done to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,7 +23,7 @@ pub enum Verb {
 }
 
 impl Verb {
-    fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
             Self::Update => "update",
@@ -210,7 +212,10 @@ impl Plan {
     /// The hash of everything in it.
     #[must_use]
     pub fn hash(&self) -> PlanHash {
-        PlanHash(Sha256::digest(self.to_json()).into())
+        let mut hash = json::Hashed::default();
+        // Feeding a hash does not fail.
+        let _ = json::plan(self, &mut hash);
+        PlanHash(hash.finish())
     }
 
     /// Conflicts: the record, the group of keys, and whose value is taken; `None` leaves both.
@@ -226,7 +231,7 @@ impl Plan {
         })
     }
 
-    /// Everything somebody should know of, a line each.
+    /// Everything somebody should know of, a line each, by what people know the record by.
     pub fn notes(&self) -> impl Iterator<Item = String> {
         self.notes.iter().map(ToString::to_string)
     }
@@ -242,74 +247,10 @@ impl Plan {
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut out = String::new();
-        out.push_str("{\"class\":");
-        json_text(&mut out, self.class.id());
-        out.push_str(&format!(",\"clear\":{},\"withheld\":{}", self.clear, self.withheld));
-        for side in Side::BOTH {
-            out.push_str(&format!(",\"{side}\":["));
-            for (index, action) in self.actions.get(side).iter().enumerate() {
-                out.push_str(if index == 0 { "" } else { "," });
-                action.json(&mut out);
-            }
-            out.push(']');
-        }
-        for (name, lines) in [
-            ("stops", self.stops.iter().map(ToString::to_string).collect::<Vec<_>>()),
-            ("notes", self.notes().collect()),
-        ] {
-            out.push_str(&format!(",\"{name}\":["));
-            for (index, line) in lines.iter().enumerate() {
-                out.push_str(if index == 0 { "" } else { "," });
-                json_text(&mut out, line);
-            }
-            out.push(']');
-        }
-        out.push('}');
+        // Writing to a text does not fail.
+        let _ = json::plan(self, &mut out);
         out
     }
-}
-
-impl Action {
-    fn json(&self, out: &mut String) {
-        let fields: BTreeMap<&str, String> = BTreeMap::from([
-            ("entity", self.entity.clone()),
-            ("id", self.id.to_string()),
-            ("native", self.native.clone().unwrap_or_default()),
-            ("title", self.title.clone()),
-            ("verb", self.verb.as_str().to_owned()),
-            (
-                "content",
-                self.content.iter().map(|byte| format!("{byte:02x}")).collect(),
-            ),
-        ]);
-        out.push('{');
-        for (key, value) in fields {
-            json_text(out, key);
-            out.push(':');
-            json_text(out, &value);
-            out.push(',');
-        }
-        out.push_str("\"groups\":[");
-        for (index, group) in self.groups.iter().enumerate() {
-            out.push_str(if index == 0 { "" } else { "," });
-            json_text(out, group);
-        }
-        out.push_str(&format!("],\"part\":{}}}", self.part));
-    }
-}
-
-fn json_text(out: &mut String, text: &str) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            c if u32::from(c) < 0x20 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
 }
 
 /// A table, for people: a line per write, then what somebody should know of.
@@ -329,10 +270,10 @@ impl fmt::Display for Plan {
                 } else {
                     String::new()
                 };
-                let title: String = action.title.chars().filter(|c| !c.is_control()).take(40).collect();
+                let title = shown(&action.title, WIDTH);
                 writeln!(
                     f,
-                    "{:<9} {:<7} {entity:<15} {title:<40} {groups}",
+                    "{:<9} {:<7} {entity:<15} {title:<WIDTH$} {groups}",
                     side.to_string(),
                     action.verb.as_str()
                 )?;
@@ -343,16 +284,32 @@ impl fmt::Display for Plan {
     }
 }
 
+impl Note {
+    /// What people know the record by; its identifier where it has no title.
+    pub(crate) fn name(&self) -> String {
+        let title = shown(&self.title, 2 * WIDTH);
+        if title.is_empty() { self.id.to_string() } else { title }
+    }
+}
+
+/// A title in one line of limited length: it came from a device or a file.
+fn shown(title: &str, limit: usize) -> String {
+    let plain = |c: &char| {
+        !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    title.chars().filter(plain).take(limit).collect()
+}
+
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = &self.id;
+        let name = self.name();
         match &self.what {
             NoteKind::Conflict {
                 group,
                 taken: Some(side),
-            } => write!(f, "{id}: {group} was edited on both sides; the {side}'s is taken"),
+            } => write!(f, "{name}: {group} was edited on both sides; the {side}'s is taken"),
             NoteKind::Conflict { group, taken: None } => {
-                write!(f, "{id}: {group} was edited on both sides; each keeps its own")
+                write!(f, "{name}: {group} was edited on both sides; each keeps its own")
             }
             NoteKind::DeleteEdit { deleted, stays } => {
                 let what = match stays {
@@ -362,16 +319,16 @@ impl fmt::Display for Note {
                 };
                 write!(
                     f,
-                    "{id}: deleted on the {deleted} and edited on the {}; {what}",
+                    "{name}: deleted on the {deleted} and edited on the {}; {what}",
                     deleted.other()
                 )
             }
-            NoteKind::Revived => write!(f, "{id}: deleted with something in it that is needed; it comes back"),
-            NoteKind::Cycle => write!(f, "{id}: moved into itself by two moves; the device's move is undone"),
-            NoteKind::Assumed => write!(f, "{id}: who it is on the other side is an assumption"),
-            NoteKind::Held { side, why } => write!(f, "{id}: not sent to the {side}: {why}"),
-            NoteKind::NotAccepted { side, group } => write!(f, "{id}: the {side} does not take {group}"),
-            NoteKind::Rewritten { side, group } => write!(f, "{id}: the {side} rewrites {group}"),
+            NoteKind::Revived => write!(f, "{name}: deleted with something in it that is needed; it comes back"),
+            NoteKind::Cycle => write!(f, "{name}: moved into itself by two moves; the device's move is undone"),
+            NoteKind::Assumed => write!(f, "{name}: who it is on the other side is an assumption"),
+            NoteKind::Held { side, why } => write!(f, "{name}: not sent to the {side}: {why}"),
+            NoteKind::NotAccepted { side, group } => write!(f, "{name}: the {side} does not take {group}"),
+            NoteKind::Rewritten { side, group } => write!(f, "{name}: the {side} rewrites {group}"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What was decided about every record, and what somebody should know of it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use super::id::{EngineId, Side, Sides};
@@ -110,12 +111,19 @@ impl Verdicts {
 }
 
 /// A decision somebody should know of.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Note {
     pub(crate) id: EngineId,
     /// What a person knows the record by.
     pub(crate) title: String,
     pub(crate) what: NoteKind,
+}
+
+/// Names no title: records are people's data.
+impl fmt::Debug for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.id, self.what)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,12 +5,13 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::canon;
 use super::super::likeness::{kin, plain, value_of};
-use super::{EntityKind, Fields, Fresh, Is, People, Ref, Side};
+use super::{EntityKind, Fields, Fresh, Is, People, Ref, Side, Terms};
 
 impl People {
     /// Looks whether reported records still are who they were: where identifiers may be reused, and where the map is not
     /// to be trusted without a check.
-    pub(super) fn judge(&mut self, side: Side, mut fresh: Vec<Fresh>, reused: bool, check: bool) -> Vec<Fresh> {
+    pub(super) fn judge(&mut self, side: Side, mut fresh: Vec<Fresh>, reused: bool, terms: &Terms<'_>) -> Vec<Fresh> {
+        let (check, derive) = (*terms.check.get(side), *terms.derive.get(side));
         if !reused && !check {
             return fresh;
         }
@@ -37,7 +38,7 @@ impl People {
             return fresh;
         }
         for at in strangers {
-            self.slip(side, at, parts.get(&at), &mut fresh);
+            self.slip(side, at, derive, parts.get(&at), &mut fresh);
         }
         fresh
     }
@@ -113,8 +114,8 @@ impl People {
         })
     }
 
-    /// The row's record is gone, and another one has its number.
-    fn slip(&mut self, side: Side, at: usize, parts: Option<&Vec<usize>>, fresh: &mut Vec<Fresh>) {
+    /// Another record has the number of the row's, which is gone, if that may be concluded.
+    fn slip(&mut self, side: Side, at: usize, derive: bool, parts: Option<&Vec<usize>>, fresh: &mut Vec<Fresh>) {
         let parts = parts
             .into_iter()
             .flatten()
@@ -124,7 +125,7 @@ impl People {
         for at in all {
             let Some(item) = self.items.get_mut(at) else { continue };
             let native = item.row_mut().native.get_mut(side).take();
-            *item.is.get_mut(side) = Is::Gone;
+            *item.is.get_mut(side) = if derive { Is::Gone } else { Is::Lost };
             item.assumed = true;
             if let (Some(native), Some(fields)) = (native, item.told.get_mut(side).take()) {
                 self.natives.get_mut(side).remove(&native);

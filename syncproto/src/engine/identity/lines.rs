@@ -130,6 +130,27 @@ impl People {
         old.retain(|at| self.items.get(*at).is_some_and(|item| !*item.covered.get(side)));
     }
 
+    /// Makes the names of lines known in the rare case that a record speaks of one.
+    pub(super) fn name_lines(&mut self, side: Side) {
+        let natives = self.natives.get(side);
+        let speaks = |fields: &Arc<Fields>| {
+            let mut refs = fields.iter().flat_map(|(_, datum)| datum.refs());
+            refs.any(|one| matches!(one, Ref::Unknown(native) if !natives.contains_key(&**native)))
+        };
+        let mut told = self.items.iter().filter(|item| item.kind() != EntityKind::Child);
+        if !told.any(|item| item.told.get(side).as_ref().is_some_and(speaks)) {
+            return;
+        }
+        for (at, item) in self.items.iter().enumerate() {
+            if item.kind() == EntityKind::Child
+                && item.there(side)
+                && let Some(native) = item.row.native.get(side)
+            {
+                self.natives.get_mut(side).insert(Arc::clone(native), at);
+            }
+        }
+    }
+
     fn line(&mut self, side: Side, at: usize, native: &Arc<str>, fields: &Arc<Fields>) {
         if let Some(item) = self.items.get_mut(at) {
             if item.row.native.get(side).as_ref() != Some(native) {
@@ -138,7 +159,6 @@ impl People {
             *item.covered.get_mut(side) = true;
             *item.is.get_mut(side) = Is::There;
             *item.told.get_mut(side) = Some(Arc::clone(fields));
-            self.natives.get_mut(side).insert(Arc::clone(native), at);
         }
     }
 }

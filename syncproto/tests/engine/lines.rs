@@ -1,0 +1,176 @@
+//! Children whose identifiers hold for one report only: the lines of a card.
+
+use super::*;
+
+#[test]
+fn lines_of_a_card_are_paired_by_content_wherever_they_stand() {
+    let phone = |owner: &str, number: &str| {
+        Record::new(entity::PHONE_NUMBER)
+            .with("contact", Value::Array(vec![owner.into()]))
+            .with("value", number)
+    };
+    let device = vec![
+        ("1", person("Ann")),
+        ("p", phone("1", "5550100")),
+        ("q", phone("1", "5550200")),
+    ];
+    let before = vec![
+        ("a", person("Ann")),
+        ("a/0", phone("a", "5550100")),
+        ("a/1", phone("a", "5550200")),
+    ];
+    let mut inputs = inputs(1, &merge());
+    inputs.capabilities.computer = Capabilities::of_files().nameless_children(true);
+    let first = plan(
+        PairState::new(DataClass::Contacts),
+        reports(Standing::Own, &device, &before),
+        &inputs,
+    );
+    assert!(first.plan().is_empty(), "{}", first.plan());
+    let state = Execution::new(first).state(0);
+    // The lines changed places, and one of them its number.
+    let after = vec![
+        ("a", person("Ann")),
+        ("a/0", phone("a", "5550299")),
+        ("a/1", phone("a", "5550100")),
+    ];
+    inputs.session = SessionId([2; 16]);
+    let next = plan(state, reports(Standing::Own, &device, &after), &inputs);
+    let actions = &next.plan().actions.device;
+    assert_eq!(actions.len(), 1, "{}", next.plan());
+    assert_eq!(
+        (actions[0].verb, actions[0].native.as_deref()),
+        (Verb::Update, Some("q"))
+    );
+    assert!(next.plan().actions.computer.is_empty(), "{}", next.plan());
+}
+
+/// A folder of cards that tells only the files that changed.
+fn card_files(session: u8) -> Inputs {
+    let mut inputs = inputs(session, &merge());
+    inputs.capabilities.computer = Capabilities::of_files().nameless_children(true);
+    inputs
+}
+
+fn line(owner: &str, number: &str) -> Record {
+    Record::new(entity::PHONE_NUMBER)
+        .with("contact", Value::Array(vec![owner.into()]))
+        .with("value", number)
+}
+
+/// Two people with two numbers each, known to both sides.
+fn two_cards() -> (PairState, Told) {
+    let device = vec![
+        ("1", person("Ann")),
+        ("p", line("1", "5550100")),
+        ("q", line("1", "5550200")),
+        ("2", person("Bo")),
+        ("r", line("2", "5550300")),
+        ("s", line("2", "5550400")),
+    ];
+    let computer = vec![
+        ("a", person("Ann")),
+        ("a/0", line("a", "5550100")),
+        ("a/1", line("a", "5550200")),
+        ("b", person("Bo")),
+        ("b/0", line("b", "5550300")),
+        ("b/1", line("b", "5550400")),
+    ];
+    let first = plan(
+        PairState::new(DataClass::Contacts),
+        reports(Standing::Own, &device, &computer),
+        &card_files(1),
+    );
+    assert!(first.plan().is_empty(), "{}", first.plan());
+    (Execution::new(first).state(0), device)
+}
+
+/// What follows when the computer tells only these, and the device that nothing changed.
+fn changed_cards(state: PairState, told: Changes, session: u8) -> Planned {
+    let changes = Report::new(Extent::Changes, Standing::Own);
+    let mut reports = Reports::new(changes.clone(), changes);
+    reports.add(Side::Computer, told);
+    plan(state, reports, &card_files(session))
+}
+
+#[test]
+fn a_card_that_is_told_brings_its_lines_anew_and_the_other_cards_keep_theirs() {
+    let (state, _) = two_cards();
+    // The first line went, the second got another number, one is new; their names moved up.
+    let card = vec![
+        ("a", person("Ann")),
+        ("a/0", line("a", "5550299")),
+        ("a/1", line("a", "5550200")),
+    ];
+    let next = changed_cards(state, changes(&card), 2);
+    let writes: Vec<_> = next
+        .plan()
+        .actions
+        .device
+        .iter()
+        .map(|one| (one.verb, one.native.as_deref()))
+        .collect();
+    assert_eq!(writes, [(Verb::Update, Some("p"))], "{}", next.plan());
+    let (state, written) = carry_out(next);
+    assert_eq!(value(&written.device[0].1, "value"), Some("5550299"));
+    // The names of this report hold from now on, and those of the card that was not told still do.
+    let of = |native: &str| {
+        state
+            .find(Side::Computer, native)
+            .and_then(|id| state.native(&id).device.map(str::to_owned))
+    };
+    assert_eq!(of("a/0").as_deref(), Some("p"));
+    assert_eq!(of("a/1").as_deref(), Some("q"));
+    assert_eq!(of("b/0").as_deref(), Some("r"));
+    // A line less is a deletion, of that line alone.
+    let less = changed_cards(
+        state.clone(),
+        changes(&vec![("b", person("Bo")), ("b/0", line("b", "5550400"))]),
+        3,
+    );
+    let gone: Vec<_> = less
+        .plan()
+        .actions
+        .device
+        .iter()
+        .map(|one| (one.verb, one.native.as_deref()))
+        .collect();
+    assert_eq!(gone, [(Verb::Delete, Some("r"))], "{}", less.plan());
+    // And nothing told is nothing to do.
+    assert!(changed_cards(state, Changes::default(), 4).plan().is_empty());
+}
+
+#[test]
+fn a_card_that_is_told_as_deleted_takes_its_lines_along() {
+    let (state, device) = two_cards();
+    let gone = Changes::from_iter([(RecordId::new("a").unwrap(), Change::Delete)]);
+    let next = changed_cards(state, gone, 2);
+    assert_eq!(next.plan().count(Side::Device, Verb::Delete), 1, "{}", next.plan());
+    let (state, written) = carry_out(next);
+    assert_eq!(written.device, [("1".to_owned(), Change::Delete)]);
+    assert_eq!(state.len(), 3);
+    let left: Told = device.into_iter().skip(3).collect();
+    let mut full = Reports::new(
+        Report::new(Extent::Everything, Standing::Own),
+        Report::new(Extent::Changes, Standing::Own),
+    );
+    full.add(Side::Device, changes(&left));
+    let quiet = plan(state, full, &card_files(3));
+    assert!(quiet.plan().is_empty(), "{}", quiet.plan());
+}
+
+#[test]
+fn a_new_card_of_a_report_of_changes_brings_new_lines() {
+    let (state, _) = two_cards();
+    let next = changed_cards(
+        state,
+        changes(&vec![("c", person("Cy")), ("c/0", line("c", "5550500"))]),
+        2,
+    );
+    assert_eq!(next.plan().actions.device.len(), 2, "{}", next.plan());
+    assert!(
+        next.plan().actions.device.iter().all(|one| one.verb == Verb::Create),
+        "{}",
+        next.plan()
+    );
+}
