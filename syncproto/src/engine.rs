@@ -78,6 +78,13 @@ mod state;
 mod value;
 mod verdict;
 
+/// What a store writes and reads.
+#[cfg(feature = "pair")]
+pub(crate) mod kept {
+    pub(crate) use super::state::{Held, Kept, Kind, More, Pending, Pushed, Row, Tombstone, Why};
+    pub(crate) use super::value::{Datum, Fields, Name, Ref, since_1970, time};
+}
+
 pub use canon::{ContentHash, RecordHash};
 pub use draft::{Inputs, Planned, plan};
 pub use execute::{BATCH, Batch, Execution, Outcome, Write};

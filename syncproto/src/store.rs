@@ -8,13 +8,20 @@
 //! # Limits
 //! A store is used by one session at a time; an implementation has to see to it when programs share it.
 
+mod disk;
+mod folder;
+pub mod format;
+mod frames;
 mod memory;
+mod snapshots;
 mod unfinished;
 
 use crate::engine::{EngineId, Extent, PairState, PlanHash, SessionId, Side};
 use crate::record::Changes;
 
+pub use folder::FileStore;
 pub use memory::MemoryStore;
+pub use snapshots::SnapshotReader;
 pub use unfinished::Unfinished;
 
 /// The most snapshots of sessions that broke off.

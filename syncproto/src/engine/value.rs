@@ -146,7 +146,7 @@ impl Datum {
     }
 }
 
-fn since_1970(time: SystemTime) -> Option<(i64, u32)> {
+pub(crate) fn since_1970(time: SystemTime) -> Option<(i64, u32)> {
     match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => Some((i64::try_from(after.as_secs()).ok()?, after.subsec_nanos())),
         Err(before) => {
@@ -160,7 +160,7 @@ fn since_1970(time: SystemTime) -> Option<(i64, u32)> {
     }
 }
 
-fn time(seconds: i64, nanos: u32) -> SystemTime {
+pub(crate) fn time(seconds: i64, nanos: u32) -> SystemTime {
     let epoch = SystemTime::UNIX_EPOCH;
     let whole = Duration::from_secs(seconds.unsigned_abs());
     let whole = if seconds < 0 {
@@ -211,6 +211,17 @@ impl Fields {
             entity: Arc::clone(entity),
             list: list.into(),
         }
+    }
+
+    /// A record that was written down, of an entity that was looked up; `None` when its keys are not in order.
+    #[cfg(feature = "pair")]
+    pub(crate) fn sorted(entity: Name, shape: Option<&'static Entity>, list: Vec<(Name, Datum)>) -> Option<Self> {
+        let sorted = list.is_sorted_by(|a, b| a.0 < b.0);
+        sorted.then(|| Self {
+            entity,
+            shape,
+            list: list.into(),
+        })
     }
 
     /// Takes a record in. Relations still carry the side's own identifiers. `None` for a record without an entity or with
