@@ -32,6 +32,7 @@ pub mod people;
 pub mod records;
 pub mod script;
 pub mod select;
+pub mod sessions;
 pub mod sync;
 pub mod usbip;
 pub mod usbmux;
@@ -91,4 +92,6 @@ targets! {
     sync::icalendar,
     sync::bookmarks_html,
     sync::sync_records,
+    sessions::sync_session,
+    sessions::sync_agent,
 }
