@@ -125,6 +125,15 @@ impl World {
             let Some(other) = computer.get(file) else {
                 panic!("a file is gone: {file}")
             };
+            let owner = self
+                .shape
+                .part
+                .and_then(|(_, owner, _)| computer.get(other.related(owner).unwrap().first()?));
+            let named = [Some(other), owner].into_iter().flatten();
+            let names = named.flat_map(|one| [self.shape.name, self.shape.container_name].map(|key| text(one, key)));
+            if names.into_iter().any(|name| held.contains(&name)) {
+                continue;
+            }
             if open.contains(&state.find(Side::Device, id.as_str()).unwrap()) {
                 continue;
             }

@@ -179,7 +179,7 @@ impl World {
             .plan
             .notes()
             .filter_map(|note| Some(note.split_once(": not sent to the device")?.0.to_owned()));
-        self.held = held.collect();
+        self.held.extend(held);
         report.plan.is_empty() && report.pending == 0
     }
 
