@@ -33,6 +33,7 @@ pub mod records;
 pub mod script;
 pub mod select;
 pub mod sync;
+pub mod sync_state;
 pub mod usbip;
 pub mod usbmux;
 pub mod wire;
@@ -91,4 +92,5 @@ targets! {
     sync::icalendar,
     sync::bookmarks_html,
     sync::sync_records,
+    sync_state::sync_state,
 }
