@@ -32,6 +32,7 @@ pub mod people;
 pub mod records;
 pub mod script;
 pub mod select;
+pub mod sessions;
 pub mod sync;
 pub mod sync_state;
 pub mod usbip;
@@ -93,4 +94,6 @@ targets! {
     sync::bookmarks_html,
     sync::sync_records,
     sync_state::sync_state,
+    sessions::sync_session,
+    sessions::sync_agent,
 }

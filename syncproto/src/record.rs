@@ -9,6 +9,10 @@ use cabled_wire::plist::{Dictionary, Value};
 /// The key that says what a record is.
 pub const ENTITY_NAME: &str = "com.apple.syncservices.RecordEntityName";
 
+/// The key of a record that is there and takes no part in a sync; its value says why. It is neither sent nor taken for
+/// deleted: an event with rules that no device could follow.
+pub const NOT_SYNCABLE: &str = "ical:not syncable";
+
 /// The longest identifier that is taken, in bytes.
 pub const MAX_ID: usize = 1024;
 

@@ -29,10 +29,12 @@
 //! # Limits
 //! A replica is worked by one session at a time, in the order that [`Replica`] names.
 
+#[cfg(feature = "files")]
+pub mod bookmarks;
 #[cfg(feature = "session")]
 mod device;
 #[cfg(feature = "files")]
-mod file;
+pub mod file;
 mod memory;
 mod thread;
 #[cfg(feature = "files")]
@@ -43,8 +45,12 @@ use std::future::Future;
 use crate::engine::{Batch, Capabilities, EngineId, Extent, Outcome, SessionId, Standing};
 use crate::record::Changes;
 
+#[cfg(feature = "files")]
+pub use bookmarks::BookmarksFile;
 #[cfg(feature = "session")]
 pub use device::{Device, NoConnection};
+#[cfg(feature = "files")]
+pub use file::SingleFile;
 pub use memory::Memory;
 pub use thread::OnThread;
 #[cfg(feature = "files")]

@@ -1,9 +1,10 @@
 //! A class on a device as one side of a sync, against the virtual phone.
 #![cfg(all(feature = "pair", feature = "session"))]
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 mod standings {
     use cabled_syncproto::engine::{Extent, Standing};
+    use cabled_syncproto::msg::SyncType;
     use cabled_syncproto::record::Change;
     use cabled_virtualdevice::sync::SyncFault;
 
@@ -84,6 +85,49 @@ mod standings {
             );
             assert_eq!(records(read(&mut device).await), phone.sync().records(&class));
         }
+    }
+
+    #[tokio::test]
+    async fn the_phones_word_counts_no_more_than_the_anchor_it_remembers() {
+        let phone = phone();
+        let (mut one, mut two) = (Host::default(), Host::default());
+        one.session(&phone, CONTACTS).await;
+        two.session(&phone, CONTACTS).await;
+        let said = [
+            (SyncType::Fast, Standing::Foreign),
+            (SyncType::Slow, Standing::Foreign),
+            (SyncType::Reset, Standing::Reset),
+        ];
+        let mut device = device(&phone, CONTACTS).await;
+        for (sync_type, standing) in said {
+            phone.sync().push_fault(SyncFault::SayType { sync_type });
+            let opened = one.open(&mut device, false).await.unwrap();
+            assert_eq!((opened.standing, opened.extent), (standing, Extent::Everything));
+            device.abort("enough").await.unwrap();
+        }
+        phone.sync().push_fault(SyncFault::SayType {
+            sync_type: SyncType::Reset,
+        });
+        let opened = two.open(&mut device, false).await.unwrap();
+        assert_eq!(
+            opened.standing,
+            Standing::Reset,
+            "a phone that starts afresh is believed"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_phone_that_promises_more_than_it_tells_was_not_read_to_the_end() {
+        let phone = phone();
+        phone.sync().push_fault(SyncFault::PromiseMore);
+        let mut device = device(&phone, CONTACTS).await;
+        Host::default().open(&mut device, true).await.unwrap();
+        let end = loop {
+            if let Told::End(end) = device.read().await.unwrap() {
+                break end;
+            }
+        };
+        assert!(!end.complete);
     }
 
     #[tokio::test]

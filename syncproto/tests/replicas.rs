@@ -2,10 +2,14 @@
 #![cfg(feature = "files")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
+#[path = "replicas/calendars.rs"]
+mod calendars;
 #[path = "replicas/contacts.rs"]
 mod contacts;
 #[path = "replicas/hostile.rs"]
 mod hostile;
+#[path = "replicas/single.rs"]
+mod single;
 
 use std::collections::BTreeMap;
 use std::fs;

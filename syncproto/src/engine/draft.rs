@@ -184,7 +184,8 @@ impl Told {
         }
         let roots = |report: &Report| {
             let records = report.records.values().flatten();
-            records.filter(|record| record.kind() == EntityKind::Root).count()
+            let told = records.filter(|record| record.kind() == EntityKind::Root).count();
+            told.saturating_add(report.withheld.len())
         };
         Self {
             stops,

@@ -298,12 +298,23 @@ impl People {
             fresh.extend(lines.into_values().flatten());
             fresh.sort_by(|a, b| a.0.cmp(&b.0));
         }
-        self.absent(side, full, *terms.derive.get(side));
+        let withheld = self.items.iter().filter(|item| {
+            let native = item.row.native.get(side).as_deref();
+            native.is_some_and(|native| report.withheld.contains(native))
+        });
+        let withheld = withheld.map(|item| item.id).collect();
+        self.absent(side, full, *terms.derive.get(side), &withheld);
         fresh
     }
 
     /// What the report does not speak of.
-    fn absent(&mut self, side: Side, full: bool, derive: bool) {
+    fn absent(&mut self, side: Side, full: bool, derive: bool, withheld: &HashSet<EngineId>) {
+        // What takes no part is there as it was, with what belongs to it.
+        let stays = |item: &Item| {
+            let owner = item.row.seen.get(side).as_ref().and_then(|seen| seen.owner());
+            let part = item.kind() == EntityKind::Child;
+            withheld.contains(&item.id) || matches!(owner, Some(Ref::Known(owner)) if part && withheld.contains(owner))
+        };
         let mut deleted = false;
         for item in &mut self.items {
             deleted |= *item.is.get(side) == Is::Gone;
@@ -311,6 +322,7 @@ impl People {
                 continue;
             }
             let leaving = item.row.seen.get(side).is_none() && item.row.pending(side).is_some();
+            let full = full && (withheld.is_empty() || !stays(item));
             *item.covered.get_mut(side) = full;
             *item.is.get_mut(side) = match (full, leaving) {
                 (true, _) if derive || leaving => Is::Gone,

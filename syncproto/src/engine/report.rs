@@ -1,12 +1,12 @@
 //! What the sides told in a session: the input of a plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::id::{Side, Sides};
 use super::mask::Mask;
 use super::value::{Fields, Names};
-use crate::record::{Change, Changes};
+use crate::record::{Change, Changes, NOT_SYNCABLE};
 
 /// How much of a side a report covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,6 +121,8 @@ pub struct Report {
     pub(crate) complete: bool,
     /// Records by the side's own identifiers; `None` is a deletion.
     pub(crate) records: BTreeMap<Arc<str>, Option<Arc<Fields>>>,
+    /// Records that are there and take no part.
+    pub(crate) withheld: BTreeSet<Arc<str>>,
     /// Records that could not be read.
     pub(crate) undecodable: Vec<String>,
     /// Class version and build of a device.
@@ -136,6 +138,7 @@ impl Report {
             standing,
             complete: true,
             records: BTreeMap::new(),
+            withheld: BTreeSet::new(),
             undecodable: Vec::new(),
             build: None,
         }
@@ -156,6 +159,13 @@ impl Report {
     /// Takes a batch in. What comes later about the same record counts.
     pub(crate) fn add(&mut self, changes: Changes, names: &mut Names) {
         for (id, change) in changes {
+            if let Change::Upsert(record) = &change
+                && record.attributes.contains_key(NOT_SYNCABLE)
+            {
+                self.records.remove(id.as_str());
+                self.withheld.insert(id.as_str().into());
+                continue;
+            }
             let fields = match &change {
                 Change::Delete => None,
                 Change::Upsert(record) => match Fields::read(record, names) {

@@ -46,7 +46,7 @@ use write::unit_lines;
 pub use write::write;
 
 /// The key of an event that cannot be sent to a device; its value says why.
-pub const NOT_SYNCABLE: &str = "ical:not syncable";
+pub const NOT_SYNCABLE: &str = crate::record::NOT_SYNCABLE;
 
 /// The time stamp of an event that has none.
 const NO_STAMP: &str = "DTSTAMP:19700101T000000Z";

@@ -45,14 +45,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use super::file::Groups;
-use super::file::{Book, Desk, People, is_temporary, remove_leftover, unavailable};
+use super::file::{Book, Desk, Events, Layout, People, is_temporary, remove_leftover, unavailable};
 use super::{BlockingReplica, Committed, OpenRequest, Opened, ReplicaError, Told};
 use crate::engine::{Batch, Capabilities, EngineId, Outcome};
 use crate::interchange::Limits;
 use crate::interchange::vcard::Version;
 
 /// The hidden files that are ours.
-const OWN: &[&str] = &[".cabled-groups.vcf"];
+const OWN: &[&str] = &[".cabled-groups.vcf", ".cabled-calendar.ics", "displayname", "color"];
 
 /// A folder of items, or of such folders.
 #[derive(Debug)]
@@ -60,6 +60,7 @@ pub struct Vdir {
     root: PathBuf,
     kind: Kind,
     groups: Groups,
+    gone_folder: GoneFolder,
     version: Option<Version>,
     limits: Limits,
     files: usize,
@@ -69,12 +70,27 @@ pub struct Vdir {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Contacts,
+    /// The folder is one calendar.
+    Calendar,
+    /// Each folder in it is one.
+    Calendars,
+}
+
+/// What a calendar's folder that is gone means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum GoneFolder {
+    /// The place cannot be used until it is back: a disk may not be mounted.
+    #[default]
+    Unavailable,
+    /// The calendar was deleted, with all its events.
+    Deleted,
 }
 
 impl Kind {
     const fn extension(self) -> &'static str {
         match self {
             Self::Contacts => "vcf",
+            Self::Calendar | Self::Calendars => "ics",
         }
     }
 }
@@ -85,6 +101,7 @@ impl Vdir {
             root: root.into(),
             kind,
             groups: Groups::default(),
+            gone_folder: GoneFolder::default(),
             version: None,
             limits: Limits::default().with_bytes(32 << 20),
             files: 200_000,
@@ -96,6 +113,25 @@ impl Vdir {
     #[must_use]
     pub fn contacts(root: impl Into<PathBuf>) -> Self {
         Self::new(root, Kind::Contacts)
+    }
+
+    /// A folder of `.ics` files that is one calendar. While it is empty it takes the first calendar of the device; of
+    /// further ones every write fails.
+    #[must_use]
+    pub fn calendar(root: impl Into<PathBuf>) -> Self {
+        Self::new(root, Kind::Calendar)
+    }
+
+    /// A folder with a folder of `.ics` files for each calendar. A new calendar gets a new folder.
+    #[must_use]
+    pub fn calendars(root: impl Into<PathBuf>) -> Self {
+        Self::new(root, Kind::Calendars)
+    }
+
+    /// What it means that a calendar's folder is gone since the last session (default [`GoneFolder::Unavailable`]).
+    #[must_use]
+    pub fn gone_folder(self, gone_folder: GoneFolder) -> Self {
+        Self { gone_folder, ..self }
     }
 
     /// How groups of contacts are kept (default [`Groups::AsFound`]).
@@ -125,18 +161,63 @@ impl Vdir {
         Self { files, ..self }
     }
 
-    fn book(&self, token: Option<&str>) -> Box<dyn Book> {
-        match self.kind {
-            Kind::Contacts => {
-                // What was found at the first sync stays, or a single card would turn words into something else.
-                let groups = match (self.groups, token) {
-                    (Groups::AsFound, Some("contacts 1 cards")) => Groups::Cards,
-                    (Groups::AsFound, Some("contacts 1 categories")) => Groups::Categories,
-                    (groups, _) => groups,
-                };
-                Box::new(People::new(None, groups, self.version, self.limits))
-            }
+    fn people(&self, token: Option<&str>) -> People {
+        People::new(None, self.groups.as_remembered(token), self.version, self.limits)
+    }
+
+    fn missing(&self, root: &Path, folders: &[String], token: Option<&str>) -> Result<(), ReplicaError> {
+        let known: Option<serde_json::Value> = token.and_then(|token| serde_json::from_str(token).ok());
+        let known = known.as_ref().and_then(|known| known.get("folders")?.as_array());
+        let mut known = known.into_iter().flatten().filter_map(serde_json::Value::as_str);
+        match known.find(|name| !folders.iter().any(|folder| folder == name)) {
+            Some(gone) if self.gone_folder == GoneFolder::Unavailable => Err(ReplicaError::Unavailable {
+                what: root.join(gone).display().to_string(),
+                reason: "the calendar's folder is gone; bring it back, or say that folders that are gone are deleted \
+                         calendars"
+                    .to_owned(),
+            }),
+            _ => Ok(()),
         }
+    }
+
+    /// Reads everything there is.
+    fn scan(&self, root: &Path, request: &OpenRequest<'_>) -> Result<Desk, ReplicaError> {
+        let token = request.token.or(request.doubtful);
+        let mut problems = Vec::new();
+        let (book, places): (Box<dyn Book>, Vec<String>) = match self.kind {
+            Kind::Contacts => (Box::new(self.people(token)), vec![String::new()]),
+            Kind::Calendar => {
+                let name = root.file_name().and_then(|name| name.to_str()).unwrap_or("Calendar");
+                let events = Events::new(Layout::Folder, &[name.to_owned()], self.limits);
+                (Box::new(events), vec![String::new()])
+            }
+            Kind::Calendars => {
+                let folders = folders(root, self.files, &mut problems)?;
+                self.missing(root, &folders, token)?;
+                let events = Events::new(Layout::Folders, &folders, self.limits);
+                (Box::new(events), folders)
+            }
+        };
+        let mut desk = Desk::new(root.to_path_buf(), request.session, book, self.limits.bytes);
+        for (name, reason) in problems {
+            desk.cannot_read(&name, reason);
+        }
+        let mut left = self.files;
+        let mut sheets = Vec::new();
+        for place in places {
+            let (folder, prefix) = match &*place {
+                "" => (root.to_path_buf(), String::new()),
+                name => (root.join(name), format!("{name}/")),
+            };
+            let found = items(&folder, &prefix, self.kind, left, &mut desk)?;
+            left = left.saturating_sub(found.len());
+            sheets.extend(found);
+        }
+        for sheet in sheets {
+            desk.take(&sheet)?;
+        }
+        desk.book.ready();
+        Ok(desk)
     }
 
     fn at_work(&mut self, call: &'static str) -> Result<&mut Desk, ReplicaError> {
@@ -144,14 +225,41 @@ impl Vdir {
     }
 }
 
-/// The entries of a folder that may be items, by name. Leftovers of earlier sessions are removed.
-fn items(
-    folder: &Path,
-    prefix: &str,
-    extension: &str,
-    max: usize,
-    desk: &mut Desk,
-) -> Result<Vec<String>, ReplicaError> {
+/// The folders in a folder that are calendars, by name, and what cannot be one.
+fn folders(root: &Path, max: usize, problems: &mut Vec<(String, &'static str)>) -> Result<Vec<String>, ReplicaError> {
+    let failed = |error: std::io::Error| unavailable(root, &error);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let lossy = name.to_string_lossy().into_owned();
+        let kind = entry.file_type().map_err(failed)?;
+        if is_temporary(&lossy) && kind.is_file() {
+            remove_leftover(&entry.path());
+        } else if lossy.starts_with('.') || lossy.ends_with(".tmp") {
+        } else if kind.is_symlink() && entry.path().is_dir() {
+            problems.push((lossy, "it is a link; put the folder itself there"));
+        } else if kind.is_dir() && name.to_str().is_none() {
+            problems.push((lossy, "its name is not in UTF-8"));
+        } else if kind.is_dir() {
+            names.push(lossy);
+        }
+        if names.len() > max {
+            return Err(too_many(root, max));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn too_many(folder: &Path, max: usize) -> ReplicaError {
+    ReplicaError::Unavailable {
+        what: folder.display().to_string(),
+        reason: format!("it has more than {max} files; raise the limit if that is right"),
+    }
+}
+
+fn items(folder: &Path, prefix: &str, what: Kind, max: usize, desk: &mut Desk) -> Result<Vec<String>, ReplicaError> {
     let failed = |error: std::io::Error| unavailable(folder, &error);
     let mut names = Vec::new();
     let mut seen = 0_usize;
@@ -159,10 +267,7 @@ fn items(
         let entry = entry.map_err(failed)?;
         seen = seen.saturating_add(1);
         if seen > max {
-            return Err(ReplicaError::Unavailable {
-                what: folder.display().to_string(),
-                reason: format!("it has more than {max} files; raise the limit if that is right"),
-            });
+            return Err(too_many(folder, max));
         }
         let name = entry.file_name();
         let lossy = name.to_string_lossy();
@@ -170,14 +275,15 @@ fn items(
             remove_leftover(&entry.path());
             continue;
         }
-        let own = OWN.contains(&&*lossy);
+        let own = match what {
+            Kind::Contacts => OWN.first() == Some(&&*lossy),
+            Kind::Calendar | Kind::Calendars => OWN.contains(&&*lossy),
+        };
         if !own && (lossy.starts_with('.') || lossy.ends_with(".tmp")) {
             continue;
         }
-        let ours = Path::new(&*lossy)
-            .extension()
-            .is_some_and(|found| found.eq_ignore_ascii_case(extension));
-        if !ours {
+        let found = Path::new(&*lossy).extension();
+        if !own && !found.is_some_and(|found| found.eq_ignore_ascii_case(what.extension())) {
             continue;
         }
         let kind = entry.file_type().map_err(failed)?;
@@ -208,12 +314,7 @@ impl BlockingReplica for Vdir {
         self.session = None;
         // Links in the way to the folder are the user's own; from there on none is followed.
         let root = fs::canonicalize(&self.root).map_err(|error| unavailable(&self.root, &error))?;
-        let book = self.book(request.token.or(request.doubtful));
-        let mut desk = Desk::new(root.clone(), request.session, book, self.limits.bytes);
-        for sheet in items(&root, "", self.kind.extension(), self.files, &mut desk)? {
-            desk.take(&sheet)?;
-        }
-        desk.book.ready();
+        let desk = self.scan(&root, &request)?;
         let token = desk.book.token();
         self.session = Some(desk);
         Ok(Opened {

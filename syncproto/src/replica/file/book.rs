@@ -49,6 +49,8 @@ pub(crate) struct Applied {
     pub(crate) native: Option<RecordId>,
     /// The files that change with it.
     pub(crate) sheets: BTreeSet<String>,
+    /// A folder that goes with it, once it is empty.
+    pub(crate) leaves: Option<String>,
 }
 
 impl Applied {
@@ -56,6 +58,7 @@ impl Applied {
         Self {
             native: None,
             sheets: BTreeSet::from([sheet.to_owned()]),
+            leaves: None,
         }
     }
 

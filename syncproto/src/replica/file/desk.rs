@@ -37,7 +37,7 @@ pub(crate) struct Desk {
     /// Writes were taken after the last staging.
     unstaged: bool,
     /// Folders that go when they are empty, and for which record.
-    pub(crate) leaving: Vec<(String, EngineId)>,
+    leaving: Vec<(String, EngineId)>,
     pub(crate) disk: Disk,
 }
 
@@ -144,6 +144,7 @@ impl Desk {
                     for sheet in applied.sheets {
                         self.writers.entry(sheet).or_default().insert(write.engine);
                     }
+                    self.leaving.extend(applied.leaves.map(|folder| (folder, write.engine)));
                     Outcome::Done { native: applied.native }
                 }
                 Err(outcome) => outcome,
@@ -246,6 +247,7 @@ impl Desk {
                 committed.outcomes.push((engine, failed(reason)));
             }
         }
+        committed.token = Some(self.book.token());
         Ok(committed)
     }
 

@@ -22,9 +22,12 @@ pub(super) struct Sorted {
     changed: bool,
 }
 
-impl Sorted {
-    /// The hidden file.
-    pub(super) const FILE: &'static str = ".cabled-groups.vcf";
+/// The hidden file of a folder, or that of a single file.
+pub(crate) fn hidden_file(of: Option<&str>) -> String {
+    match of {
+        None => ".cabled-groups.vcf".to_owned(),
+        Some(name) => format!(".cabled-groups-{name}"),
+    }
 }
 
 /// The identifier of a group that is nothing but a word.
@@ -126,7 +129,7 @@ impl People {
             .iter()
             .chain(&after)
             .filter(|id| renamed || before.contains(*id) != after.contains(*id));
-        let mut applied = Applied::on(Sorted::FILE);
+        let mut applied = Applied::on(&self.hidden);
         let homes = moved.filter_map(|id| self.homes.get(id));
         applied.sheets.extend(homes.map(|home| home.sheet.clone()));
         self.graph
@@ -138,7 +141,7 @@ impl People {
 
     /// Forgets a group without a card.
     pub(super) fn unsort(&mut self, id: &RecordId) -> Applied {
-        let mut applied = Applied::on(Sorted::FILE);
+        let mut applied = Applied::on(&self.hidden);
         if let Some(record) = self.graph.remove(id) {
             let members = members(&record);
             let homes = members.iter().filter_map(|id| self.homes.get(id));
@@ -201,7 +204,7 @@ impl People {
             }
         }
         Some(Edit {
-            sheet: Sorted::FILE.to_owned(),
+            sheet: self.hidden.clone(),
             text: (!text.is_empty()).then_some(text),
             after: BTreeSet::new(),
         })

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::book::{Applied, Book, Edit, copy_id, failed, first, is_delete, is_safe_name, made_id};
-use super::groups::Sorted;
+use super::groups::{Sorted, hidden_file};
 use crate::engine::{Outcome, Write};
 use crate::entity;
 use crate::interchange::vcard::{self, Version, WriteOptions};
@@ -29,6 +29,17 @@ pub enum Groups {
     Categories,
     /// As a card of its own with `KIND:group`, or what stands for it in vCard 3.0.
     Cards,
+}
+
+impl Groups {
+    /// What was found at the first sync stays, or a single card would turn words into something else.
+    pub(crate) fn as_remembered(self, token: Option<&str>) -> Self {
+        match (self, token) {
+            (Self::AsFound, Some("contacts 1 cards")) => Self::Cards,
+            (Self::AsFound, Some("contacts 1 categories")) => Self::Categories,
+            (groups, _) => groups,
+        }
+    }
 }
 
 /// One card of a file.
@@ -62,6 +73,8 @@ pub(crate) struct People {
     /// The one file that new records go to; `None` where each gets one of its own.
     one: Option<String>,
     pub(super) groups: Groups,
+    /// The file of what categories cannot say.
+    pub(super) hidden: String,
     pub(super) sorted: Sorted,
     version: Option<Version>,
     limits: Limits,
@@ -80,6 +93,7 @@ impl People {
             graph: Graph::default(),
             sheets: BTreeMap::new(),
             homes: HashMap::new(),
+            hidden: hidden_file(one.as_deref()),
             one,
             groups,
             sorted: Sorted::default(),
@@ -297,7 +311,7 @@ impl People {
 
 impl Book for People {
     fn take(&mut self, sheet: &str, text: &str) -> Result<(), String> {
-        if sheet == Sorted::FILE {
+        if sheet == self.hidden {
             return self.take_sorted(text);
         }
         let mut found = Sheet::default();
