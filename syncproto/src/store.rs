@@ -5,7 +5,7 @@
 //! each step that cannot be taken back, and replaces the state in one step at the end. After a cut the next
 //! [`load`](StateStore::load) gives what is known of the session that broke off as [`Unfinished`].
 //!
-//! [`FileStore`] keeps it in a folder, [`MemoryStore`] for as long as the program runs; [`format`] writes and reads the parts
+//! [`FileStore`] keeps it in a folder, [`MemoryStore`] for as long as the program runs; [`mod@format`] writes and reads the parts
 //! for any other place.
 //!
 //! # Limits
