@@ -34,6 +34,7 @@ pub mod script;
 pub mod select;
 pub mod sessions;
 pub mod sync;
+pub mod sync_state;
 pub mod usbip;
 pub mod usbmux;
 pub mod wire;
@@ -92,6 +93,7 @@ targets! {
     sync::icalendar,
     sync::bookmarks_html,
     sync::sync_records,
+    sync_state::sync_state,
     sessions::sync_session,
     sessions::sync_agent,
 }

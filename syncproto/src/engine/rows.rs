@@ -60,6 +60,10 @@ impl Rowing<'_> {
                 Is::Absent | Is::Gone | Is::Lost => {
                     *row.native.get_mut(side) = None;
                     *row.seen.get_mut(side) = None;
+                    // What went while it was left alone is no deletion to tell later.
+                    if *self.item.is.get(side) == Is::Gone {
+                        row.agreed = Sides::default();
+                    }
                 }
             }
         }

@@ -215,7 +215,7 @@ impl World {
         };
         self.values += 1;
         let number = i64::try_from(self.values).unwrap();
-        let owner = refs(&[event.clone()]);
+        let owner = refs(std::slice::from_ref(&event));
         let kinds = [
             entity::DISPLAY_ALARM,
             entity::ATTENDEE,

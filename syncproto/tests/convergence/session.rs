@@ -286,7 +286,10 @@ impl World {
             let name = write.id.as_str().to_owned();
             if !write.new {
                 outcomes.push((write.engine, Outcome::Done { native: None }));
-                if skip {
+                // A third time would be given up, and both sides would stay as they are.
+                let skips = self.skips.entry(write.engine).or_default();
+                if skip && *skips < 2 {
+                    *skips += 1;
                     remapped.insert(name, String::new());
                 }
             } else if skip && self.refused.insert(write.engine) {

@@ -52,6 +52,8 @@ pub(crate) struct World {
     pub(crate) values: usize,
     pub(crate) pushed_skips: bool,
     pub(crate) refused: BTreeSet<EngineId>,
+    /// How often the device skipped an update or deletion of a record without a word.
+    pub(crate) skips: BTreeMap<EngineId, u8>,
     /// Selections come and go.
     pub(crate) selects: bool,
     /// Nobody edits what somebody else does, nothing is deleted, and so nothing may be lost.
@@ -123,6 +125,7 @@ impl World {
             selects: random.one_in(5),
             expected: BTreeMap::new(),
             refused: BTreeSet::new(),
+            skips: BTreeMap::new(),
             random,
         }
     }
