@@ -32,7 +32,9 @@ pub mod people;
 pub mod records;
 pub mod script;
 pub mod select;
+pub mod sessions;
 pub mod sync;
+pub mod sync_state;
 pub mod usbip;
 pub mod usbmux;
 pub mod wire;
@@ -91,4 +93,7 @@ targets! {
     sync::icalendar,
     sync::bookmarks_html,
     sync::sync_records,
+    sync_state::sync_state,
+    sessions::sync_session,
+    sessions::sync_agent,
 }

@@ -5,8 +5,12 @@
 //! each step that cannot be taken back, and replaces the state in one step at the end. After a cut the next
 //! [`load`](StateStore::load) gives what is known of the session that broke off as [`Unfinished`].
 //!
+//! [`FileStore`] keeps it in a folder, [`MemoryStore`] for as long as the program runs; [`mod@format`] writes and reads the parts
+//! for any other place.
+//!
 //! # Limits
-//! A store is used by one session at a time; an implementation has to see to it when programs share it.
+//! A store is used by one session at a time; an implementation has to see to it when programs share it. A state has at most
+//! 512 MiB ([`format::MAX_BYTES`]); 50,000 contacts with four parts each take some 30 MB.
 
 mod disk;
 mod folder;

@@ -1,6 +1,6 @@
 //! What stands around a sync: whether a class can be had, the lock, the notifications; against the virtual phone.
 #![cfg(feature = "device")]
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "test code")]
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

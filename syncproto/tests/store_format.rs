@@ -1,7 +1,6 @@
 //! States, entries and reports come back from their bytes as they were, and nothing else does.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     reason = "test code"
@@ -9,13 +8,16 @@
 
 mod histories;
 
+use std::time::{Duration, SystemTime};
+
 use cabled_syncproto::DataClass;
 use cabled_syncproto::engine::{EngineId, Extent, PairState, PlanHash, SessionId, Side};
 use cabled_syncproto::record::{Change, Changes, Record};
-use cabled_syncproto::store::Entry;
 use cabled_syncproto::store::format::{
     FormatError, read_entry, read_state, read_told, write_entry, write_state, write_told,
 };
+use cabled_syncproto::store::{Entry, FileStore, StateStore};
+use cabled_wire::plist::{Date, Uid, Value};
 use histories::{Random, id, states, value};
 use proptest::prelude::*;
 
@@ -235,4 +237,36 @@ fn what_version_1_wrote_is_read_and_written_the_same() {
     assert_eq!(read.tokens.device.as_deref(), Some("device anchor"));
     assert_eq!(read.bisect.as_ref().unwrap().size, 250);
     assert!(read.replacing && read.len() > 5 && read.pending() > 0 && read.conflicts().count() > 0);
+}
+
+/// Made by another program after the docs of the format alone.
+#[test]
+fn a_journal_and_a_report_of_version_1_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = include_bytes!("store_format/journal-v1.bin");
+    std::fs::write(folder.path().join("journal"), journal).unwrap();
+    let loaded = FileStore::open(folder.path()).unwrap().load().unwrap();
+    assert!(loaded.state.is_none());
+    let unfinished = loaded.unfinished.unwrap();
+    assert_eq!((unfinished.session, unfinished.at), (Some(SessionId([7; 16])), 5));
+    assert!(unfinished.cleared && unfinished.wrote && unfinished.committed);
+    assert_eq!(*unfinished.to_commit.unwrap(), PairState::new(DataClass::Notes));
+
+    let bytes = include_bytes!("store_format/told-v1.bin");
+    let (side, extent, changes) = read_told(bytes).unwrap();
+    let date = SystemTime::UNIX_EPOCH - Duration::from_secs(2) + Duration::from_nanos(5);
+    let residue = [
+        ("a".to_owned(), Value::Array(vec![Value::Uid(Uid::new(3)), true.into()])),
+        ("b".to_owned(), Value::Data(vec![1, 2])),
+    ];
+    let ann = Record::new("com.apple.contacts.Contact")
+        .with("first name", "Ann")
+        .with("birthday", Value::Date(Date::from(date)))
+        .with("residue", Value::Dictionary(residue.into_iter().collect()))
+        .with("score", Value::Real(0.0));
+    let told = Changes::from_iter([(id("41"), Change::Upsert(ann)), (id("17"), Change::Delete)]);
+    assert_eq!((side, extent, &changes), (Side::Device, Extent::Everything, &told));
+    let mut again = Vec::new();
+    write_told(side, extent, &changes, &mut again).unwrap();
+    assert_eq!(read_told(&again).unwrap().2, told);
 }

@@ -1,4 +1,4 @@
-//! Every message of usbmux, lockdown and its companions, AFC and DeviceLink has a golden vector.
+//! Every message of usbmux, lockdown and its companions, AFC, DeviceLink and sync has a golden vector.
 //!
 //! Both sides of each protocol share one codec, so a round trip proves nothing about the wire. Here the variants that a
 //! message enum has are read out of its source and held against those that the vectors decode to. What no vector shows,
@@ -7,6 +7,7 @@
 
 mod companions;
 mod seen;
+mod sync;
 
 use std::collections::BTreeSet;
 

@@ -202,7 +202,7 @@ fn new_records(class: &DataClass) -> (Record, Option<Record>) {
             )
         }
         DataClass::Calendars => {
-            let day = |day| plist::Date::from(std::time::UNIX_EPOCH + Duration::from_secs(day * 86_400));
+            let day = |day: u64| plist::Date::from(std::time::UNIX_EPOCH + Duration::from_secs(day * 86_400));
             let event = Record::new(entity::EVENT).with("calendar", owner());
             let event = event.with("start date", day(20_000)).with("end date", day(20_001));
             let home = Record::new(entity::CALENDAR).with("title", "Garden");

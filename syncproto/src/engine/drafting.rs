@@ -12,8 +12,8 @@ use super::report::Capabilities;
 use super::state::{Held, MAX_REJECTS, Why};
 use super::value::{Fields, Ref, groups};
 use super::verdict::{Fate, Note, NoteKind, Verdicts};
-use crate::DataClass;
 use crate::schema::EntityKind;
+use crate::{DataClass, entity};
 
 /// Makes the writes of a plan.
 pub(super) struct Drafting<'a> {
@@ -102,7 +102,7 @@ impl Drafting<'_> {
             groups,
             part: self.part(at, side, verb),
             asked_for,
-            order: self.order(at, verb),
+            order: self.order(at, side, verb),
             content: canon::record_hash(fields).0,
         })
     }
@@ -162,7 +162,7 @@ impl Drafting<'_> {
             }
     }
 
-    fn order(&self, at: usize, verb: Verb) -> (u8, u8, u16) {
+    fn order(&self, at: usize, side: Side, verb: Verb) -> (u8, u8, u16) {
         let Some(item) = self.people.items.get(at) else {
             return (0, 0, 0);
         };
@@ -173,7 +173,14 @@ impl Drafting<'_> {
             EntityKind::Root => 1,
             EntityKind::Child => 100,
         };
-        let level = u8::try_from(level.unwrap_or(kind)).unwrap_or(200);
+        // A device takes groups with the contacts in them; on the computer they wait until it is known which of those are
+        // there.
+        let grouped = side == Side::Computer && &*item.row.entity == entity::GROUP;
+        let level = if grouped {
+            200
+        } else {
+            u8::try_from(level.unwrap_or(kind)).unwrap_or(200)
+        };
         let mut depth = 0_u16;
         let mut next = at;
         while let Some(owner) = self.above(next) {

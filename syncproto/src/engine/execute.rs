@@ -85,8 +85,6 @@ pub struct Execution {
     given: Sides<HashSet<EngineId>>,
     natives: Sides<ById<Arc<str>>>,
     results: Sides<ById<Outcome>>,
-    /// Records with relations to something that is not there.
-    pub(super) dangling: Sides<BTreeSet<EngineId>>,
     /// Records of a batch that broke a session, and how many of them go in one.
     suspects: HashSet<EngineId>,
     size: usize,
@@ -105,7 +103,6 @@ impl Execution {
             given: Sides::default(),
             natives: Sides::default(),
             results: Sides::default(),
-            dangling: Sides::default(),
         }
     }
 
@@ -180,7 +177,7 @@ impl Execution {
                     self.given.get_mut(side).remove(&engine);
                     return None;
                 }
-                Change::Upsert(self.translate(side, engine, &want))
+                Change::Upsert(self.translate(side, &want))
             }
         };
         Some(Write {
@@ -215,20 +212,12 @@ impl Execution {
         (self.given.get(side).contains(id) && !refused).then(|| id.to_string())
     }
 
-    fn translate(&mut self, side: Side, id: EngineId, want: &Fields) -> crate::record::Record {
-        let mut dangling = false;
-        let record = want.write(|one| match one {
-            Ref::Known(id) => {
-                let native = self.reachable(side, id);
-                dangling |= native.is_none();
-                native
-            }
+    /// The record in the side's identifiers, without relations to what is not there.
+    fn translate(&self, side: Side, want: &Fields) -> crate::record::Record {
+        want.write(|one| match one {
+            Ref::Known(id) => self.reachable(side, id),
             Ref::Unknown(native) => Some(native.to_string()),
-        });
-        if dangling {
-            self.dangling.get_mut(side).insert(id);
-        }
-        record
+        })
     }
 
     /// What became of a batch, or of single records of it at the commit; what is not mentioned was not done.

@@ -60,6 +60,10 @@ impl Rowing<'_> {
                 Is::Absent | Is::Gone | Is::Lost => {
                     *row.native.get_mut(side) = None;
                     *row.seen.get_mut(side) = None;
+                    // What went while it was left alone is no deletion to tell later.
+                    if *self.item.is.get(side) == Is::Gone {
+                        row.agreed = Sides::default();
+                    }
                 }
             }
         }
@@ -171,9 +175,7 @@ impl Rowing<'_> {
             };
             if !written {
                 *missing.get_mut(side) = open;
-            } else if execution.dangling.get(side).contains(&item.id)
-                && let Some(want) = want
-            {
+            } else if let Some(want) = want {
                 *missing.get_mut(side) = self.dangling_groups(side, want);
             }
             *row.native.get_mut(side) = match finals.get(side) {
@@ -200,7 +202,18 @@ impl Rowing<'_> {
         Some(row)
     }
 
+    /// What the side has after a write: without relations to what did not get there, as the mask says.
     fn predicted(&self, side: Side, want: &Arc<Fields>) -> Arc<Fields> {
+        let whole;
+        let want = if want
+            .iter()
+            .any(|(_, datum)| datum.refs().iter().any(|one| self.lost(side, one)))
+        {
+            whole = Arc::new(want.without(|one| self.lost(side, one)));
+            &whole
+        } else {
+            want
+        };
         let mask = &self.execution.planned.capabilities.get(side).mask;
         if mask.keeps(want) {
             return Arc::clone(want);
@@ -213,10 +226,15 @@ impl Rowing<'_> {
         }
     }
 
-    /// Groups that went out with relations left out.
+    fn lost(&self, side: Side, one: &Ref) -> bool {
+        matches!(one, Ref::Known(id) if self.execution.native(side, id).is_none())
+    }
+
+    /// Groups that went out with relations left out, or to what the side then did not take.
     fn dangling_groups(&self, side: Side, want: &Fields) -> Vec<String> {
-        let lost = |one: &Ref| matches!(one, Ref::Known(id) if self.execution.native(side, id).is_none());
-        let keys = want.iter().filter(|(_, datum)| datum.refs().iter().any(lost));
+        let keys = want
+            .iter()
+            .filter(|(_, datum)| datum.refs().iter().any(|one| self.lost(side, one)));
         keys.map(|(key, _)| want.group_of(key).to_owned()).collect()
     }
 

@@ -296,6 +296,24 @@ impl Fields {
         self.iter().filter(move |(key, _)| self.group_of(key) == group)
     }
 
+    /// Without some of its relations.
+    pub(crate) fn without(&self, lost: impl Fn(&Ref) -> bool) -> Self {
+        let list = self.iter().filter_map(|(key, datum)| {
+            let datum = match datum {
+                Datum::Refs(refs) => {
+                    let refs: Vec<Ref> = refs.iter().filter(|one| !lost(one)).cloned().collect();
+                    if refs.is_empty() {
+                        return None;
+                    }
+                    Datum::Refs(refs.into())
+                }
+                other => other.clone(),
+            };
+            Some((Arc::clone(key), datum))
+        });
+        Self::of(&self.entity, list.collect())
+    }
+
     /// With one value replaced or removed.
     pub(crate) fn with(&self, key: &Name, datum: Option<Datum>) -> Self {
         let rest = self.iter().filter(|(name, _)| *name != key);

@@ -14,7 +14,7 @@ use crate::record::RecordId;
 use crate::session::machine::{Opening, Wanted};
 use crate::session::{self, OpenOutcome, Pull, Pulled, Push, RefusalKind, SessionError, StepError, SyncLink};
 use anchors::{Anchors, Stance};
-use outgoing::{Parcel, Sent};
+use outgoing::{Parcel, Pictures, Sent};
 
 /// The version of a class that is said to a device which finds the usual one too old. Devices take any number that is not
 /// smaller than theirs.
@@ -77,6 +77,7 @@ enum Stage {
 #[derive(Debug)]
 struct Session {
     opening: Opening,
+    pictures: Pictures,
     /// New records whose identifiers the device has not told yet.
     unmapped: BTreeMap<RecordId, Sent>,
     /// People or groups were sent, and not that these were all.
@@ -162,7 +163,7 @@ impl Device {
         mut link: SyncLink,
         anchor: Option<&str>,
         computer: &str,
-    ) -> Result<session::Opened, ReplicaError> {
+    ) -> Result<(session::Opened, i64), ReplicaError> {
         let mut version = self.version;
         loop {
             let opened = link.open(
@@ -172,7 +173,7 @@ impl Device {
                 version,
             );
             match opened.await.map_err(|error| self.step(error))? {
-                OpenOutcome::Opened(opened) => return Ok(opened),
+                OpenOutcome::Opened(opened) => return Ok((opened, version)),
                 OpenOutcome::Refused(refusal, back)
                     if refusal.kind == RefusalKind::VersionTooOld && version < LARGER_VERSION =>
                 {
@@ -260,8 +261,9 @@ impl Device {
 }
 
 impl Session {
-    fn new(opening: Opening) -> Self {
+    fn new(opening: Opening, said: i64) -> Self {
         Self {
+            pictures: Pictures::of(said, opening.version),
             opening,
             unmapped: BTreeMap::new(),
             owes_completion: false,
@@ -337,7 +339,7 @@ impl Replica for Device {
         let doubtful = request.doubtful.and_then(Anchors::from_token);
         let computer = anchors::computer_anchor(SystemTime::now(), request.session);
         let device = committed.as_ref().and_then(|anchors| anchors.device.as_deref());
-        let opened = self.start(link, device, &computer).await?;
+        let (opened, version) = self.start(link, device, &computer).await?;
         let opening = opened.opening().clone();
         let Stance {
             standing,
@@ -358,7 +360,7 @@ impl Replica for Device {
             build: self.build(&opening),
         };
         self.stage = Stage::Open(opened, wanted);
-        self.session = Some(Session::new(opening));
+        self.session = Some(Session::new(opening, version));
         Ok(answer)
     }
 
@@ -411,7 +413,11 @@ impl Replica for Device {
             stage => return Err(self.misplaced("write", stage)),
         };
         let (more, completes) = (batch.more, batch.completes || !batch.more);
-        let (parcels, mut outcomes) = outgoing::parcels(batch);
+        let pictures = self
+            .session
+            .as_ref()
+            .map_or(Pictures::Whole, |session| session.pictures);
+        let (parcels, mut outcomes) = outgoing::parcels(batch, pictures);
         let people = parcels.iter().flat_map(|parcel| &parcel.sent).any(|sent| sent.joins);
         let owed = self.session.as_ref().is_some_and(|session| session.owes_completion);
         if owed && !people {

@@ -240,12 +240,13 @@ impl Growing<'_> {
 
 impl Write for Growing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Err(error) = self.disk.change(Step::Write(&self.file)) {
+        let changed = self.disk.change(Step::Write(&self.file));
+        #[cfg(test)]
+        if changed.is_err() {
             // What a cut leaves of a write may be a part of it.
-            #[cfg(test)]
             self.disk.power.tear(&mut self.file, bytes);
-            return Err(error);
         }
+        changed?;
         self.file.write(bytes)
     }
 

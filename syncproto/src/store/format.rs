@@ -1,5 +1,25 @@
 //! How states, journal entries and reports are written: small, the same bytes for the same content, and sealed.
 //!
+//! # Example
+//! ```
+//! use cabled_syncproto::DataClass;
+//! use cabled_syncproto::engine::PairState;
+//! use cabled_syncproto::store::format::{FormatError, read_state, write_state};
+//!
+//! let mut state = PairState::new(DataClass::Contacts);
+//! state.tokens.device = Some("2026-11-22 07:21:05 +0000".to_owned());
+//! let mut bytes = Vec::new();
+//! write_state(&state, &mut bytes)?;
+//! assert_eq!(read_state(&bytes)?, state);
+//!
+//! bytes[20] ^= 1;
+//! assert!(matches!(read_state(&bytes), Err(FormatError::Damaged { .. })));
+//! # Ok::<(), FormatError>(())
+//! ```
+//! # How it fits together
+//! [`FileStore`](super::FileStore) keeps these pieces in a folder. A program with a place of its own for them, a database,
+//! implements [`StateStore`](super::StateStore) with the functions here.
+//!
 //! # Layout
 //! Every piece is sealed alike, in all versions:
 //!

@@ -1,6 +1,7 @@
 //! The merge engine, rule by rule. Spec: mobilesync, sections 15.3 to 15.5.
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "test code")]
 
+mod algebra;
 mod broken;
 mod guards;
 mod lines;

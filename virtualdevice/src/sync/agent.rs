@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cabled_syncproto::DataClass;
 use cabled_syncproto::msg::{Message, NO_ANCHOR, SyncType};
-use cabled_syncproto::record::RecordId;
+use cabled_syncproto::record::{Changes, RecordId};
 use cabled_wire::plist::Value;
 
 use super::options::{SyncFault, SyncOptions};
@@ -159,11 +159,17 @@ impl Agent {
         version: i64,
         options: &SyncOptions,
     ) -> Message {
+        let said = self
+            .state
+            .take_fault(|fault| matches!(fault, SyncFault::SayType { .. }));
         let mut inner = self.state.lock();
         inner.anchors = inner.anchors.saturating_add(1);
         let next = next_anchor(&class, inner.anchors);
         let store = inner.classes.entry(class.clone()).or_default();
-        let sync_type = sync_type(&class, store, device_anchor.as_deref(), options);
+        let sync_type = match said {
+            Some(SyncFault::SayType { sync_type }) => sync_type,
+            _ => sync_type(&class, store, device_anchor.as_deref(), options),
+        };
         let last = store
             .computer_anchor
             .clone()
@@ -256,9 +262,10 @@ impl Agent {
                 .state
                 .take_fault(|fault| *fault == SyncFault::PromiseMore)
                 .is_some();
+        let empty = || self.state.options().empty_dictionaries.then(Changes::new);
         vec![Step::Say(Message::ProcessChanges {
             class,
-            changes,
+            changes: changes.or_else(empty),
             more: more || promise,
             info: None,
         })]

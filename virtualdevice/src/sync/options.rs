@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cabled_syncproto::DataClass;
+use cabled_syncproto::msg::SyncType;
 
 /// How the sync agent behaves; the defaults are those of a current phone. Spec: mobilesync, section 11.2.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct SyncOptions {
     pub echoes_writes: bool,
     /// Rows of deleted records are given out again.
     pub reuses_rows: bool,
+    /// A batch with nothing in it is told as an empty dictionary, not as an absent parameter.
+    pub empty_dictionaries: bool,
     /// Updates and deletions that are dropped without a word before one is taken; `u32::MAX` drops all.
     pub drops: u32,
     /// Texts that are rewritten on the way in: upper case, as an unknown rewriting of the device would be.
@@ -54,6 +57,7 @@ impl Default for SyncOptions {
             children_first: false,
             echoes_writes: false,
             reuses_rows: false,
+            empty_dictionaries: false,
             drops: 0,
             shouts: false,
         }
@@ -123,4 +127,9 @@ pub enum SyncFault {
     StrayRemap,
     /// The last batch of the next pull says that more will come.
     PromiseMore,
+    /// The next opening says a sync type that is not the right one.
+    SayType {
+        /// What it says.
+        sync_type: SyncType,
+    },
 }

@@ -8,6 +8,7 @@ use cabled_syncproto::{DataClass, entity};
 use cabled_wire::plist::Value;
 
 use super::store::{ClassStore, Logged};
+use super::table;
 
 /// The largest version of a computer that hears no attendees.
 const WITHOUT_ATTENDEES: i64 = 104;
@@ -39,19 +40,20 @@ impl Pull {
                 .map(|(id, _)| Told::Record(id.clone()))
                 .collect()
         };
-        let batches = match class {
+        let strangers = |(id, record): (&RecordId, &Arc<Record>)| is_stranger(record).then(|| Told::Record(id.clone()));
+        let mut batches = match class {
             DataClass::Contacts => {
                 let mut batches = people(records, records.keys(), image_batch);
-                if batches.is_empty() {
-                    return Self {
-                        batches: [of(&[entity::GROUP])].into(),
-                    };
+                // Without people one message is all there is.
+                let nobody = batches.is_empty();
+                if nobody {
+                    batches.push_back(Vec::new());
                 }
                 if let Some(last) = batches.back_mut() {
                     last.extend(of(&[entity::GROUP]));
                 }
-                for kind in CHILDREN {
-                    batches.push_back(of(&[kind]));
+                if !nobody {
+                    batches.extend(CHILDREN.map(|kind| of(&[kind])));
                 }
                 batches
             }
@@ -68,10 +70,19 @@ impl Pull {
                 batches
             }
             // Computer to device only.
-            DataClass::MailAccounts => [Vec::new()].into(),
-            _ => [records.keys().map(|id| Told::Record(id.clone())).collect()].into(),
+            DataClass::MailAccounts => return Self::whole([Vec::new()]),
+            _ => return Self::whole([records.keys().map(|id| Told::Record(id.clone())).collect()]),
         };
+        if let Some(last) = batches.back_mut() {
+            last.extend(records.iter().filter_map(strangers));
+        }
         Self { batches }
+    }
+
+    fn whole(batches: [Vec<Told>; 1]) -> Self {
+        Self {
+            batches: batches.into(),
+        }
     }
 
     /// What changed since the last pull.
@@ -93,7 +104,7 @@ impl Pull {
             };
             log.iter().filter_map(told).collect()
         };
-        let batches = match class {
+        let mut batches: VecDeque<Vec<Told>> = match class {
             DataClass::Contacts => contact_changes(records, log, &changed, image_batch),
             DataClass::Calendars => {
                 let calendars = if version <= ALL_CALENDARS {
@@ -120,8 +131,15 @@ impl Pull {
             }
             DataClass::Notes => [changed(&[entity::NOTE])].into(),
             // Unchanged, or the session would not be a fast one.
-            _ => [Vec::new()].into(),
+            _ => return Self::whole([Vec::new()]),
         };
+        let strangers = |(id, logged): (&RecordId, &Logged)| match logged {
+            Logged::Changed => is_stranger(records.get(id)?).then(|| Told::Record(id.clone())),
+            Logged::Deleted { entity } => table::of(entity).is_none().then(|| Told::Deleted(id.clone())),
+        };
+        if let Some(last) = batches.back_mut() {
+            last.extend(log.iter().filter_map(strangers));
+        }
         Self { batches }
     }
 
@@ -160,6 +178,11 @@ fn is_one_of(record: &Record, entities: &[&str]) -> bool {
         .entity
         .as_deref()
         .is_some_and(|entity| entities.contains(&entity))
+}
+
+/// Whether the phone itself has no words for a record: it was put there for a test, and is told with the last batch.
+fn is_stranger(record: &Record) -> bool {
+    record.entity.as_deref().and_then(table::of).is_none()
 }
 
 /// People, cut into batches by the size of their pictures.

@@ -170,6 +170,14 @@ impl SyncState {
         Some(id)
     }
 
+    /// Puts a record on the phone as it is, whatever it is: unknown entities and keys, values of the wrong type.
+    pub fn put(&self, class: &DataClass, id: RecordId, record: Record) {
+        let mut inner = self.lock();
+        let store = inner.classes.entry(class.clone()).or_default();
+        store.touched(&id, Logged::Changed);
+        store.records.insert(id, Arc::new(record));
+    }
+
     /// Changes a record; says whether it was there.
     pub fn edit(&self, class: &DataClass, id: &RecordId, edit: impl FnOnce(&mut Record)) -> bool {
         let mut inner = self.lock();

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cabled_syncproto::msg::{PushInfo, SyncType};
+use cabled_devicelink::msg::Message as LinkMessage;
+use cabled_syncproto::msg::{Message, PushInfo, SyncType, limits};
 use cabled_syncproto::record::{Change, Changes, Record, RecordId};
 use cabled_syncproto::session::machine::{Opening, Wanted};
 use cabled_syncproto::session::{
@@ -12,6 +13,7 @@ use cabled_syncproto::session::{
 use cabled_syncproto::{DataClass, entity};
 use cabled_virtualdevice::Phone;
 use cabled_virtualdevice::sync::{SyncFault, SyncOptions};
+use cabled_wire::frame::{read_frame, write_frame};
 use cabled_wire::plist::Value;
 
 use super::{connect, id, phone, text};
@@ -366,4 +368,78 @@ async fn silent_skips_and_echoes_are_as_the_options_say() {
         "Annika",
         "our own write comes back"
     );
+}
+
+#[tokio::test]
+async fn what_the_phone_has_no_words_for_is_told_as_it_is_and_when_it_changes() {
+    let phone = phone();
+    let mut computer = Computer::default();
+    computer.read(&phone, CONTACTS, Wanted::All).await;
+    let strange = Record::new("com.example.Pet").with("legs", Value::Array(vec![4.into(), "four".into()]));
+    let nameless = Record {
+        entity: None,
+        ..strange.clone()
+    };
+    phone.sync().put(&CONTACTS, id("pet"), strange.clone());
+    phone.sync().put(&CONTACTS, id("nameless"), nameless.clone());
+    for wanted in [Wanted::Changes, Wanted::All] {
+        let (batches, _) = computer.read(&phone, CONTACTS, wanted).await;
+        let told = upserts(&batches);
+        assert_eq!((&told[&id("pet")], &told[&id("nameless")]), (&strange, &nameless));
+    }
+    assert!(phone.sync().delete(&CONTACTS, &id("pet")));
+    let (batches, _) = computer.read(&phone, CONTACTS, Wanted::Changes).await;
+    assert!(
+        batches
+            .iter()
+            .any(|batch| batch.get(&id("pet")) == Some(&Change::Delete))
+    );
+}
+
+#[tokio::test]
+async fn a_phone_that_says_a_wrong_sync_type_says_it_once() {
+    let phone = phone();
+    for said in [SyncType::Fast, SyncType::Slow] {
+        phone.sync().push_fault(SyncFault::SayType { sync_type: said });
+        let (_, opening) = Computer::default().opened(&phone, CONTACTS).await;
+        assert_eq!(opening.sync_type, said);
+        let (_, opening) = Computer::default().opened(&phone, CONTACTS).await;
+        assert_eq!(opening.sync_type, SyncType::Reset);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_batch_is_an_empty_dictionary_where_the_options_say_so() {
+    for (empty_dictionaries, wanted) in [(false, None), (true, Some(Changes::new()))] {
+        let phone = Phone::builder().empty().build().unwrap();
+        let mut options = phone.sync().options();
+        options.empty_dictionaries = empty_dictionaries;
+        phone.sync().set_options(options);
+        let mut stream = connect(&phone);
+        let class = CONTACTS;
+        let start = Message::Start {
+            class: class.clone(),
+            device_anchor: None,
+            computer_anchor: String::new(),
+            version: 106,
+            info: None,
+        };
+        let asks = [start, Message::GetAllRecords { class }];
+        let version = read_frame(&mut stream, 1 << 20).await.unwrap();
+        assert!(LinkMessage::decode(&version, &limits()).is_ok());
+        write_frame(&mut stream, &LinkMessage::VersionsOk { major: 300 }.encode())
+            .await
+            .unwrap();
+        read_frame(&mut stream, 1 << 20).await.unwrap();
+        let mut last = None;
+        for ask in asks {
+            write_frame(&mut stream, &ask.encode()).await.unwrap();
+            let body = read_frame(&mut stream, 1 << 20).await.unwrap();
+            last = Some(Message::decode(&body, &limits()).unwrap());
+        }
+        let Some(Message::ProcessChanges { changes, more, .. }) = last else {
+            panic!("{last:?}")
+        };
+        assert_eq!((changes, more), (wanted, false));
+    }
 }

@@ -17,6 +17,8 @@ const PICTURE: usize = 768_000;
 const IMAGE: &str = "image";
 /// Says that the device's picture stays.
 const IMAGE_UNCHANGED: &str = "SDImageUnchangedMarker";
+/// The first version of contacts in which that is understood.
+const MARKER_SINCE: i64 = 106;
 /// Keys that only files on a computer have: a device is never sent them.
 const COMPUTERS_OWN: [&str; 4] = ["vcard:", "ical:", "html:", "json:"];
 /// On an event that cannot be said in the device's terms: it would change its meaning.
@@ -54,21 +56,43 @@ pub(super) struct Sent {
     pub(super) joins: bool,
 }
 
+/// Whether a device keeps a picture that it is told is unchanged: both sides have to say a version that knows the word.
+/// Else the picture would be erased, and is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pictures {
+    /// What did not change is not sent.
+    Marked,
+    /// Everything is sent.
+    Whole,
+}
+
+impl Pictures {
+    /// From the version of the class that was said, -1 for the newest, and that of the device where it said one.
+    pub(super) fn of(said: i64, devices: Option<i64>) -> Self {
+        let knows = |version: i64| version >= MARKER_SINCE;
+        match (said == -1 || knows(said)) && devices.is_none_or(knows) {
+            true => Self::Marked,
+            false => Self::Whole,
+        }
+    }
+}
+
 /// A batch as messages, and what becomes of writes that are not sent at all.
-pub(super) fn parcels(batch: Batch) -> (Vec<Parcel>, Vec<(EngineId, Outcome)>) {
+pub(super) fn parcels(batch: Batch, pictures: Pictures) -> (Vec<Parcel>, Vec<(EngineId, Outcome)>) {
     let (mut parcels, mut outcomes) = (Vec::<Parcel>::new(), Vec::new());
     for write in batch.writes {
+        let keeps_image = write.keeps_image() && pictures == Pictures::Marked;
         let Write {
             engine,
             id,
             new,
             entity,
-            groups,
             change,
+            ..
         } = write;
         let change = match change {
             Change::Delete => Change::Delete,
-            Change::Upsert(record) => match outgoing(record, new, &groups) {
+            Change::Upsert(record) => match outgoing(record, keeps_image) {
                 Ok(record) => Change::Upsert(record),
                 Err(reason) => {
                     outcomes.push((engine, Outcome::Failed { reason }));
@@ -102,7 +126,7 @@ pub(super) fn joins(entity: &str) -> bool {
 }
 
 /// A record as it is sent, or why it cannot be.
-fn outgoing(mut record: Record, new: bool, groups: &[String]) -> Result<Record, String> {
+fn outgoing(mut record: Record, keeps_image: bool) -> Result<Record, String> {
     if let Some(why) = record.attributes.get(NOT_SYNCABLE) {
         let why = why.as_string().unwrap_or("devices have no words for it");
         return Err(format!(
@@ -115,10 +139,9 @@ fn outgoing(mut record: Record, new: bool, groups: &[String]) -> Result<Record, 
     };
     record.attributes = record.attributes.into_iter().filter_map(kept).collect::<Dictionary>();
     if record.entity.as_deref() == Some(entity::CONTACT) {
-        let changes = new || groups.iter().any(|group| group == IMAGE);
         let picture = record.attributes.get(IMAGE).and_then(Value::as_data);
         let too_large = picture.is_some_and(|picture| picture.len() > PICTURE);
-        if !changes || too_large {
+        if keeps_image || too_large {
             record.attributes.remove(IMAGE);
             record.attributes.insert(IMAGE_UNCHANGED.to_owned(), true.into());
         }
@@ -196,7 +219,7 @@ mod tests {
 
     fn sent(write: Write) -> Record {
         let id = write.id.clone();
-        let (parcels, outcomes) = parcels(batch(vec![write]));
+        let (parcels, outcomes) = parcels(batch(vec![write]), Pictures::Marked);
         assert_eq!(outcomes, []);
         match parcels[0].changes.get(&id) {
             Some(Change::Upsert(record)) => record.clone(),
@@ -231,6 +254,28 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_is_sent_whole_where_the_word_for_its_staying_is_not_known() {
+        use Pictures::{Marked, Whole};
+        let table = [
+            (106, Some(106), Marked),
+            (-1, None, Marked),
+            (999, Some(999), Marked),
+            (105, Some(106), Whole),
+            (106, Some(104), Whole),
+        ];
+        for (said, devices, pictures) in table {
+            assert_eq!(Pictures::of(said, devices), pictures, "{said} {devices:?}");
+        }
+        let write = write("same", ann(10), Some(&["name"]));
+        let id = write.id.clone();
+        let (parcels, _) = parcels(batch(vec![write]), Whole);
+        let Some(Change::Upsert(record)) = parcels[0].changes.get(&id) else {
+            panic!("it is sent")
+        };
+        assert_eq!(*record, ann(10));
+    }
+
+    #[test]
     fn keys_of_files_stay_on_the_computer() {
         let record = Record::new(entity::CONTACT)
             .with("vcard:UID", "x")
@@ -247,7 +292,7 @@ mod tests {
         let event = Record::new(entity::EVENT)
             .with("summary", "Moon")
             .with(NOT_SYNCABLE, "it has RDATE");
-        let (parcels, outcomes) = parcels(batch(vec![write("moon", event, None)]));
+        let (parcels, outcomes) = parcels(batch(vec![write("moon", event, None)]), Pictures::Marked);
         assert!(parcels.is_empty());
         assert!(
             matches!(&outcomes[..], [(id, Outcome::Failed { reason })] if *id == engine("moon") && reason.contains("RDATE"))
@@ -257,7 +302,7 @@ mod tests {
     #[test]
     fn no_message_is_larger_than_a_mebibyte_or_500_records() {
         let people = (0..20).map(|n| write(&n.to_string(), ann(300_000), None)).collect();
-        let (large, _) = parcels(batch(people));
+        let (large, _) = parcels(batch(people), Pictures::Marked);
         assert_eq!(large.iter().map(|parcel| parcel.changes.len()).sum::<usize>(), 20);
         let texts = (0..1_200).map(|n| {
             let record = Record::new(entity::CONTACT)
@@ -265,7 +310,7 @@ mod tests {
                 .with("first name", format!("{n}"));
             write(&format!("text {n}"), record, None)
         });
-        let (many, _) = parcels(batch(texts.collect()));
+        let (many, _) = parcels(batch(texts.collect()), Pictures::Marked);
         assert_eq!(many.iter().map(|parcel| parcel.sent.len()).sum::<usize>(), 1_200);
         for parcel in large.into_iter().chain(many) {
             assert!(parcel.changes.len() <= RECORDS);

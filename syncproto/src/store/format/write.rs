@@ -480,7 +480,7 @@ impl<'s, 'w> Out<'s, 'w> {
     fn value(&mut self, value: &'s Value, depth: usize) -> Result<(), FormatError> {
         let deeper = depth.checked_sub(1).ok_or(FormatError::TooLarge {
             what: "levels",
-            found: MAX_DEPTH as u64 + 1,
+            found: (MAX_DEPTH as u64).saturating_add(1),
             max: MAX_DEPTH as u64,
         })?;
         match value {
@@ -533,7 +533,7 @@ impl<'s, 'w> Out<'s, 'w> {
             // A kind of value that no property list has today.
             _ => Err(FormatError::TooLarge {
                 what: "kinds of values",
-                found: Tag::ALL.len() as u64 + 1,
+                found: (Tag::ALL.len() as u64).saturating_add(1),
                 max: Tag::ALL.len() as u64,
             }),
         }

@@ -85,7 +85,7 @@ impl Power {
             }
             return Err(io::Error::other("the power was cut"));
         }
-        plan.left = Some(left - 1);
+        plan.left = Some(left.saturating_sub(1));
         plan.note(step);
         Ok(())
     }
