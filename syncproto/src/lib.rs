@@ -38,6 +38,7 @@
 //! - `device`: `availability`, whether a class can be had, and `guard`, the lock and the notifications around a sync.
 //! - `interchange`: bookmarks as HTML and JSON, notes as text and JSON.
 //! - `vobject`: contacts as vCard, calendars as iCalendar.
+//! - `files`: folders and files of contacts, calendars and bookmarks as a side of a sync, in the module `replica`.
 
 #[cfg(feature = "device")]
 pub mod availability;

@@ -1,6 +1,11 @@
 //! Folders and files against a device, through the merge engine. Spec: mobilesync, sections 8.6 and 15.4 to 15.7.
 #![cfg(feature = "files")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    reason = "test code"
+)]
 
 #[path = "replicas/calendars.rs"]
 mod calendars;

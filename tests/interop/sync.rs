@@ -14,10 +14,12 @@ use cabled_syncproto::records::{
 use cabled_tests::{Outcome, program, text};
 use libtest_mimic::Trial;
 
+mod folders;
+
 const PYTHON: &str = "python3";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
+    let mut trials = vec![
         trial("sync: vobject reads our vCard 3.0", "vobject", || card(Version::V3)),
         trial("sync: vobject reads our vCard 4.0", "vobject", || card(Version::V4)),
         trial("sync: we read vobject's vCard and lose nothing", "vobject", their_card),
@@ -32,7 +34,9 @@ pub(crate) fn trials() -> Vec<Trial> {
             "icalendar",
             their_calendar,
         ),
-    ]
+    ];
+    trials.extend(folders::trials());
+    trials
 }
 
 /// A test that needs a module of Python. Where it is missing it fails in CI, and is ignored with the reason elsewhere.

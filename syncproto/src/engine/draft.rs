@@ -79,8 +79,8 @@ impl Planned {
     }
 }
 
-/// Settles what is pending, compares, merges and plans. Cost: a tenth of a second for 250,000 records of which few changed,
-/// two seconds when all of them are met for the first time.
+/// Settles what is pending, compares, merges and plans. Cost: some tenths of a second for 250,000 records of which a report
+/// of changes names few; several seconds when both sides tell all of them for the first time. `docs/BENCHMARKS.md` has figures.
 ///
 /// Spec: mobilesync, section 15.3.
 #[must_use]

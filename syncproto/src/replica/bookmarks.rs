@@ -44,7 +44,7 @@ use crate::engine::{Batch, Capabilities, EngineId, Outcome, Write};
 use crate::entity;
 use crate::interchange::{Limits, bookmarks};
 use crate::record::{Change, Record, RecordId};
-use crate::records::{Graph, Timestamp};
+use crate::records::{Bookmark, Folder, Graph, Timestamp, View};
 
 /// A file of bookmarks.
 #[derive(Debug)]
@@ -241,8 +241,14 @@ impl Book for Marks {
         let Change::Upsert(record) = &write.change else {
             return Err(Outcome::NotAccepted);
         };
-        if !matches!(record.entity.as_deref(), Some(entity::FOLDER | entity::BOOKMARK)) {
-            return Err(Outcome::NotAccepted);
+        // The whole file is written from what passes here.
+        let readable = match record.entity.as_deref() {
+            Some(entity::FOLDER) => Folder::read(&write.id, record).err(),
+            Some(entity::BOOKMARK) => Bookmark::read(&write.id, record).err(),
+            _ => return Err(Outcome::NotAccepted),
+        };
+        if let Some(error) = readable {
+            return Err(failed(error.to_string()));
         }
         if !write.new && self.graph.get(&write.id).is_none() {
             return Err(failed("the bookmark is not there any more"));

@@ -40,6 +40,8 @@ mod groups;
 mod people;
 mod shelf;
 mod single;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use book::Book;
 pub(crate) use book::{Applied, Edit, failed, first, is_delete};

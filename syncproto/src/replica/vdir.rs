@@ -52,7 +52,7 @@ use crate::interchange::Limits;
 use crate::interchange::vcard::Version;
 
 /// The hidden files that are ours.
-const OWN: &[&str] = &[".cabled-groups.vcf", ".cabled-calendar.ics", "displayname", "color"];
+const OWN: &[&str] = &[".cabled-groups", ".cabled-calendar", "displayname", "color"];
 
 /// A folder of items, or of such folders.
 #[derive(Debug)]

@@ -389,3 +389,18 @@ fn names_and_colours_that_other_programs_change_go_to_the_device() {
     both.sync(&mut place()).is_idle();
     assert_eq!(files(folder.path())["home/displayname"], "Flat");
 }
+
+#[test]
+fn what_is_detached_from_a_series_that_stays_here_stays_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let odd = "BEGIN:VCALENDAR\nVERSION:2.0\nBEGIN:VEVENT\nUID:odd\nDTSTART:20260701T160000Z\nRRULE:FREQ=DAILY\n\
+        RDATE:20260702T170000Z\nSUMMARY:Odd\nEND:VEVENT\nBEGIN:VEVENT\nUID:odd\nRECURRENCE-ID:20260703T160000Z\n\
+        DTSTART:20260703T170000Z\nSUMMARY:Odder\nBEGIN:VALARM\nACTION:DISPLAY\nTRIGGER:-PT5M\nDESCRIPTION:x\nEND:VALARM\n\
+        END:VEVENT\nEND:VCALENDAR\n";
+    fs::write(folder.path().join("odd.ics"), odd).unwrap();
+    let mut both = Both::new(DataClass::Calendars);
+    both.sync(&mut Vdir::calendar(folder.path())).is_clean();
+    let done = both.sync(&mut Vdir::calendar(folder.path()));
+    done.is_idle();
+    assert_eq!((both.phone.records.len(), done.notes.len()), (1, 2), "{:?}", done.notes);
+}

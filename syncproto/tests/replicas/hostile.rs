@@ -185,3 +185,23 @@ fn what_another_program_changes_meanwhile_is_left_alone_and_merged_next_time() {
     );
     assert!(both.phone.has("nickname", "meanwhile"));
 }
+
+#[test]
+fn what_a_card_cannot_hold_fails_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut both = Both::new(DataClass::Contacts);
+    both.phone
+        .put("1", Record::new(entity::CONTACT).with("first name", "Ann"))
+        .put("3/1/0", owned(entity::PHONE_NUMBER, "contact", "1").with("value", 5))
+        .put(
+            "3/1/1",
+            owned(entity::PHONE_NUMBER, "contact", "1").with("value", "555 0101"),
+        )
+        .put("2", Record::new(entity::CONTACT).with("first name", 7));
+    let done = both.sync(&mut Vdir::contacts(folder.path()));
+    assert_eq!(done.failed.len(), 2, "{:?}", done.failed);
+    let after = files(folder.path());
+    assert_eq!(after.len(), 1);
+    let (_, ann) = one_with(folder.path(), "FN:Ann");
+    assert!(ann.contains("555 0101"));
+}

@@ -111,19 +111,18 @@ impl Desk {
     pub(crate) fn read(&mut self) -> Told {
         let graph = self.book.graph();
         let from = self.told_to.as_ref();
-        let ids = graph
-            .iter()
-            .map(|(id, _)| id)
-            .filter(|id| from.is_none_or(|from| *id > from));
-        let mut batch = Changes::new();
-        for id in ids.take(TOLD) {
+        let after = |id: &&RecordId| from.is_none_or(|from| *id > from);
+        let ids = graph.iter().map(|(id, _)| id).filter(after).take(TOLD);
+        let (mut batch, mut last) = (Changes::new(), None);
+        for id in ids {
+            last = Some(id.clone());
             if let Some(record) = self.book.told(id) {
                 batch.insert(id.clone(), Change::Upsert(record));
             }
         }
-        match batch.iter().last() {
-            Some((last, _)) => {
-                self.told_to = Some(last.clone());
+        match last {
+            Some(last) => {
+                self.told_to = Some(last);
                 Told::Batch(batch)
             }
             None => {

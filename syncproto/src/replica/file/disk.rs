@@ -43,7 +43,7 @@ impl Disk {
         match &mut self.steps {
             Some(0) => Err(self.failure.unwrap_or(io::ErrorKind::Other).into()),
             Some(left) => {
-                *left -= 1;
+                *left = left.saturating_sub(1);
                 Ok(())
             }
             None => Ok(()),

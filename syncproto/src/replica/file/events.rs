@@ -11,7 +11,7 @@ use crate::entity;
 use crate::interchange::icalendar::{self, NOT_SYNCABLE};
 use crate::interchange::{Limits, part_id};
 use crate::record::{Change, Record, RecordId};
-use crate::records::{Calendar, Entry, Event, Graph, Timestamp, View};
+use crate::records::{Calendar, Entry, Event, EventDetails, Graph, Timestamp, View};
 use crate::schema::{self, EntityKind};
 
 const UID: &str = "ical:original:UID";
@@ -295,6 +295,24 @@ impl Events {
         Some(place)
     }
 
+    /// Puts a part in if the event it belongs to can be written with it.
+    fn insert_checked(&mut self, id: &RecordId, record: &Record, root: &RecordId) -> Result<(), Outcome> {
+        let before = self.graph.get(id).cloned();
+        let put = self.insert(id.clone(), record.clone());
+        let read = put.and_then(|()| {
+            Event::read(&self.graph, root)
+                .map(drop)
+                .map_err(|error| error.to_string())
+        });
+        read.map_err(|reason| {
+            match before {
+                Some(before) => drop(self.graph.insert(id.clone(), before)),
+                None => drop(self.graph.remove(id)),
+            }
+            failed(reason)
+        })
+    }
+
     fn put_event(&mut self, write: &Write, record: &Record) -> Result<Applied, Outcome> {
         let known = self.places.get(&write.id).cloned();
         if let Some(reason) = known.as_ref().and_then(|place| place.held.as_ref()) {
@@ -303,6 +321,7 @@ impl Events {
         if known.is_none() && !write.new {
             return Err(failed("the event is not there any more"));
         }
+        EventDetails::read(&write.id, record).map_err(|error| failed(error.to_string()))?;
         let calendar = first(record, "calendar");
         let series = first(record, "main event");
         let mut native = write.id.clone();
@@ -455,6 +474,7 @@ impl Events {
         if !known && !write.new {
             return Err(failed("the calendar is not there any more"));
         }
+        Calendar::read(&write.id, record).map_err(|error| failed(error.to_string()))?;
         let mut native = write.id.clone();
         if known {
             self.insert(native.clone(), record.clone()).map_err(failed)?;
@@ -488,7 +508,7 @@ impl Events {
             id = RecordId::new(format!("{owner}/~/{:012}", self.parts)).unwrap_or(id);
             native = Some(id.clone());
         }
-        self.insert(id, record.clone()).map_err(failed)?;
+        self.insert_checked(&id, record, &owner)?;
         self.changed.insert(owner);
         self.dirty.insert(place.sheet.clone());
         Ok(Applied::on(&place.sheet).named(native))
@@ -516,7 +536,11 @@ impl Events {
         };
         match record.entity.as_deref() {
             Some(entity::EVENT) => {
-                if let Some(reason) = self.places.get(id).and_then(|place| place.held.as_ref()) {
+                let detached = self.graph.occurrences(id).map(|(id, _)| id);
+                let held = std::iter::once(id)
+                    .chain(detached)
+                    .find_map(|id| self.places.get(id)?.held.clone());
+                if let Some(reason) = held {
                     return Err(failed(format!("it is not deleted from a device, because {reason}")));
                 }
                 Ok(self
@@ -676,10 +700,14 @@ impl Book for Events {
 
     fn told(&self, id: &RecordId) -> Option<Record> {
         let record = self.graph.get(id).cloned()?;
-        match self.places.get(id).and_then(|place| place.held.as_ref()) {
-            Some(reason) => Some(record.with(NOT_SYNCABLE, reason.as_str())),
-            None => Some(record),
+        let held = |id: &RecordId| self.places.get(id).and_then(|place| place.held.clone());
+        if let Some(reason) = held(id) {
+            return Some(record.with(NOT_SYNCABLE, reason));
         }
+        // What belongs to an event that stays here stays with it.
+        let part = !self.places.contains_key(id);
+        let stays = part && first(&record, "owner").is_some_and(|owner| held(&owner).is_some());
+        (!stays).then_some(record)
     }
 
     fn token(&self) -> String {

@@ -25,8 +25,8 @@ pub(super) struct Sorted {
 /// The hidden file of a folder, or that of a single file.
 pub(crate) fn hidden_file(of: Option<&str>) -> String {
     match of {
-        None => ".cabled-groups.vcf".to_owned(),
-        Some(name) => format!(".cabled-groups-{name}"),
+        None => ".cabled-groups".to_owned(),
+        Some(name) => format!(".{name}.cabled-groups"),
     }
 }
 

@@ -195,17 +195,35 @@ impl People {
         }
     }
 
+    /// Puts a record in if the card it is on can be written with it.
+    fn insert_checked(&mut self, id: &RecordId, record: &Record, root: &RecordId) -> Result<(), Outcome> {
+        let before = self.graph.get(id).cloned();
+        let put = self.insert(id.clone(), record.clone());
+        let read = put.and_then(|()| {
+            Contact::read(&self.graph, root)
+                .map(drop)
+                .map_err(|error| error.to_string())
+        });
+        read.map_err(|reason| {
+            match before {
+                Some(before) => drop(self.graph.insert(id.clone(), before)),
+                None => drop(self.graph.remove(id)),
+            }
+            failed(reason)
+        })
+    }
+
     fn put_contact(&mut self, write: &Write, record: &Record) -> Result<Applied, Outcome> {
         let known = self.homes.contains_key(&write.id);
         if !known && !write.new {
             return Err(failed("the card is not there any more"));
         }
+        self.insert_checked(&write.id, record, &write.id)?;
         if !known {
             self.new_home(&write.id);
         } else if !write.new {
             self.changed.insert(write.id.clone());
         }
-        self.insert(write.id.clone(), record.clone()).map_err(failed)?;
         Ok(self.touch(&write.id).named(write.new.then(|| write.id.clone())))
     }
 
@@ -214,6 +232,7 @@ impl People {
         if !known && !write.new {
             return Err(failed("the group is not there any more"));
         }
+        Group::read(&write.id, record).map_err(|error| failed(error.to_string()))?;
         let native = write.new.then(|| write.id.clone());
         let card = self.homes.contains_key(&write.id) || (!known && self.groups == Groups::Cards);
         if card {
@@ -228,7 +247,7 @@ impl People {
     }
 
     fn put_part(&mut self, write: &Write, record: &Record) -> Result<Applied, Outcome> {
-        let owner = first(record, "contact").filter(|owner| self.graph.get(owner).is_some());
+        let owner = first(record, "contact").filter(|owner| self.homes.contains_key(owner));
         let owner = owner.ok_or_else(|| failed("what it belongs to is not there any more"))?;
         let mut id = write.id.clone();
         let mut native = None;
@@ -239,7 +258,7 @@ impl People {
             id = RecordId::new(place).unwrap_or(id);
             native = Some(id.clone());
         }
-        self.insert(id, record.clone()).map_err(failed)?;
+        self.insert_checked(&id, record, &owner)?;
         self.changed.insert(owner.clone());
         Ok(self.touch(&owner).named(native))
     }

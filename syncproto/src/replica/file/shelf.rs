@@ -28,7 +28,7 @@ impl Shelf {
     const NAME: &'static str = "displayname";
     const COLOR: &'static str = "color";
     /// What the other two cannot say.
-    const HIDDEN: &'static str = ".cabled-calendar.ics";
+    const HIDDEN: &'static str = ".cabled-calendar";
     /// The files of a folder that are no items.
     pub(super) const FILES: [&'static str; 3] = [Self::NAME, Self::COLOR, Self::HIDDEN];
 
