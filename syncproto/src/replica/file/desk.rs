@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use super::book::{Book, Edit, failed};
 use super::disk::{self, Disk, Tag};
@@ -158,10 +158,9 @@ impl Desk {
 
     fn stage(&mut self) -> Result<Vec<(EngineId, Outcome)>, ReplicaError> {
         self.unstaged = false;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or_default());
+        let now = Timestamp::at(SystemTime::now()).unwrap_or_default();
         let mut outcomes = Vec::new();
-        for edit in self.book.edits(Timestamp::new(now)) {
+        for edit in self.book.edits(now) {
             let Some(text) = &edit.text else {
                 if self.tags.contains_key(&edit.sheet) {
                     self.staged.push(Staged {
