@@ -195,7 +195,9 @@ impl<'a> Deciding<'a> {
             (Is::There, Some(now), Some(agreed)) => {
                 let mask = &self.capabilities.get(side).mask;
                 !Arc::ptr_eq(now, agreed)
-                    && !canon::same(Some(now), Some(agreed), &|key| key != POSITION && mask.takes(now, key))
+                    && !canon::same(Some(now), Some(agreed), &|key| {
+                        key != POSITION && !canon::is_bookkeeping(key) && mask.takes(now, key)
+                    })
             }
             (Is::There, _, None) | (Is::Gone, _, Some(_)) => true,
             _ => false,
