@@ -287,20 +287,25 @@ fn brakes(
     for side in Side::BOTH {
         let had = *people.had.get(side);
         let roots = |verb: Verb| {
-            let root = |action: &&Action| {
+            let root = move |action: &&Action| {
                 action.verb == verb && !action.part && !action.asked_for && action.order.1 != u8::MAX
             };
-            actions.get(side).iter().filter(root).count()
+            actions.get(side).iter().filter(root)
         };
-        let share = |count: usize, percent: usize| count.saturating_mul(100) >= had.saturating_mul(percent);
-        let deletions = roots(Verb::Delete);
+        // What an earlier session was to delete, and did not before it broke off, is known there as well.
+        let again = |action: &&Action| {
+            let item = people.at.get(&action.id).and_then(|at| people.items.get(*at));
+            item.is_some_and(|item| item.row.seen.get(side).is_none())
+        };
+        let of = had.saturating_add(roots(Verb::Delete).filter(again).count());
+        let share = |count: usize, percent: usize| of > 0 && count.saturating_mul(100) >= of.saturating_mul(percent);
+        let deletions = roots(Verb::Delete).count();
         if deletions >= limits.deletions || (deletions >= FEW && share(deletions, limits.deletions_percent)) {
-            let of = had;
             stops.push(Stop::Deletions { side, deletions, of });
         }
-        let changes = roots(Verb::Update);
+        let changes = roots(Verb::Update).count();
         if changes >= 25 && share(changes, limits.changes_percent.saturating_add(1)) {
-            stops.push(Stop::Changes { side, changes, of: had });
+            stops.push(Stop::Changes { side, changes, of });
         }
         if *told.full.get(side) && had > 0 && *told.roots.get(side) == 0 && first.is_none() {
             stops.push(Stop::Emptied { side, had });

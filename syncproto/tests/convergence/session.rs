@@ -112,13 +112,21 @@ impl World {
     }
 
     /// The table of 15.5: from what no deletion follows, none was planned.
-    fn no_forbidden_deletion(&self, grounds: &Grounds, plan: &Plan) {
+    fn no_forbidden_deletion(&self, host: usize, grounds: &Grounds, plan: &Plan) {
         let (_, standing) = grounds.device;
         if grounds.partial {
             assert!(plan.is_empty(), "something is written after half a report: {plan}");
         }
         if standing == Standing::Reset || grounds.first {
-            let deleted = plan.count(Side::Computer, Verb::Delete);
+            // What a committed session was to delete is no conclusion from this report: the journal is carried out.
+            let known = |native: &Option<String>| {
+                let unfinished = &self.hosts[host].unfinished;
+                native.as_ref().is_some_and(|native| unfinished.contains(native))
+            };
+            let actions = plan.actions.computer.iter();
+            let deleted = actions
+                .filter(|one| one.verb == Verb::Delete && !known(&one.native))
+                .count();
             assert_eq!(deleted, 0, "a deletion follows from {standing:?}: {plan}");
         }
         if grounds.first {
@@ -163,7 +171,7 @@ impl World {
                 planned.plan()
             );
         }
-        self.no_forbidden_deletion(&grounds, planned.plan());
+        self.no_forbidden_deletion(host, &grounds, planned.plan());
         if grounds.partial {
             assert_eq!(fatal, [&Stop::Incomplete { side: Side::Device }]);
             return false;
@@ -205,6 +213,8 @@ impl World {
         staged.computer = Some(offered.clone());
         staged.store_before = staged.store.clone();
         self.device = staged;
+        let deletions = staging.iter().filter(|(_, change)| *change == Change::Delete);
+        self.hosts[host].unfinished = deletions.map(|(name, _)| name.clone()).collect();
         if cut == 5 {
             return false;
         }
@@ -229,6 +239,7 @@ impl World {
         host_state.state = Some(after);
         host_state.token = Some((anchor, offered));
         host_state.doubt = None;
+        host_state.unfinished.clear();
         if wrote && self.device.unknown {
             self.verify(host);
         }
