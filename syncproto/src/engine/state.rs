@@ -17,6 +17,8 @@ const ALONE: u32 = 3;
 /// Committed sessions between chances: a record that was left out because it broke sessions is sent once more in the next
 /// one whose number is a multiple of this. If it breaks that as well, only an edit brings it back.
 pub(crate) const CHANCE: u32 = 10;
+/// After so many sessions of changes alone everything is read.
+const FULL_DUE: u32 = 9;
 
 /// Seconds for which a deleted record is remembered: 90 days.
 pub(crate) const TOMBSTONE: u64 = 90 * 86_400;
@@ -331,6 +333,11 @@ impl PairState {
     /// was skipped without a word go unnoticed. Every tenth session and every 30 days. `now` is in seconds since 1970.
     #[must_use]
     pub fn wants_full(&self, now: u64) -> bool {
-        self.since_full >= 9 || now.saturating_sub(self.full_at) >= 30 * 86_400
+        self.since_full >= FULL_DUE || now.saturating_sub(self.full_at) >= 30 * 86_400
+    }
+
+    /// Enters that a session broke off: the device forgot what it told in it, so the next one has to read everything.
+    pub fn must_be_full(&mut self) {
+        self.since_full = self.since_full.max(FULL_DUE);
     }
 }
