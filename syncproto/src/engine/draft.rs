@@ -10,7 +10,7 @@ use super::plan::{Action, Plan, Stop, Verb};
 use super::policy::{Choices, FirstSync, Policy};
 use super::report::{Capabilities, Extent, Report, Reports, Standing};
 use super::settle::{self, Ground, Settled};
-use super::state::{Kept, PairState};
+use super::state::{Bisect, Kept, PairState};
 use super::verdict::{Note, NoteKind, Verdicts};
 use crate::schema::EntityKind;
 
@@ -115,11 +115,16 @@ pub fn plan(mut state: PairState, reports: Reports, inputs: &Inputs) -> Planned 
         inputs,
         notes,
         withheld: 0,
-        class: &state.class,
+        state: &state,
         broken: &broken,
+        again: Vec::new(),
     };
     let mut actions = Sides::of(|side| drafting.side(side));
-    let (mut notes, withheld) = (drafting.notes, drafting.withheld);
+    let (mut notes, withheld, again) = (drafting.notes, drafting.withheld, drafting.again);
+    if !again.is_empty() {
+        // Each in a batch of its own, so that it is the only suspect when the session breaks.
+        state.bisect = Some(Bisect::alone(again));
+    }
     notes.sort();
     notes.dedup();
     if told.refused() {

@@ -188,6 +188,9 @@ impl World {
         (anchor, offered): (usize, String),
     ) -> bool {
         let idle = execution.plan().is_empty();
+        let deletions = execution.plan().actions.computer.iter();
+        let deletions = deletions.filter(|one| one.verb == Verb::Delete);
+        let deletions = deletions.filter_map(|one| one.native.clone()).collect();
         let staging = self.stage(&mut execution);
         let before = self.device.clone();
         let mut staged = self.device.clone();
@@ -213,8 +216,7 @@ impl World {
         staged.computer = Some(offered.clone());
         staged.store_before = staged.store.clone();
         self.device = staged;
-        let deletions = staging.iter().filter(|(_, change)| *change == Change::Delete);
-        self.hosts[host].unfinished = deletions.map(|(name, _)| name.clone()).collect();
+        self.hosts[host].unfinished = deletions;
         if cut == 5 {
             return false;
         }
@@ -239,7 +241,6 @@ impl World {
         host_state.state = Some(after);
         host_state.token = Some((anchor, offered));
         host_state.doubt = None;
-        host_state.unfinished.clear();
         if wrote && self.device.unknown {
             self.verify(host);
         }

@@ -40,7 +40,7 @@ pub(crate) struct Host {
     /// The device anchor of the last committed session.
     pub(crate) token: Option<(usize, String)>,
     pub(crate) doubt: Option<(PairState, usize, String)>,
-    /// What the last session that the device committed was to delete on the computer, until that is known to be done.
+    /// What the last session that the device committed was to delete on the computer; not all of it may be done.
     pub(crate) unfinished: BTreeSet<String>,
 }
 

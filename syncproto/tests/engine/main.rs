@@ -11,6 +11,7 @@ mod broken;
 mod guards;
 mod lines;
 mod pushes;
+mod selections;
 
 use cabled_syncproto::engine::{
     Capabilities, Direction, Execution, Extent, FirstSync, Inputs, OnConflict, OnDeleteEdit, Outcome, PairState,
