@@ -111,12 +111,9 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
                 doubt = Some(doubtful);
             }
             None => {
-                let before = state.clone();
                 state.replacing |= broken.cleared;
                 if let (Some(session), Some((batch, ids))) = (broken.session, &broken.broke_at) {
                     state.broke_at(session, *batch, ids);
-                }
-                if state != before {
                     state = self.adopt(state).await?;
                 }
             }
@@ -129,7 +126,8 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
     }
 
     /// Keeps a state that turned out to be true, and ends the journal that said so.
-    async fn adopt(&mut self, state: PairState) -> Result<PairState, SyncError> {
+    async fn adopt(&mut self, mut state: PairState) -> Result<PairState, SyncError> {
+        state.must_be_full();
         self.keep(state, Snapshot::Drop).await
     }
 
