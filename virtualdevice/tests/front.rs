@@ -1,5 +1,5 @@
 //! Clients of ours against phones that are served through both ends of the multiplexer.
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,

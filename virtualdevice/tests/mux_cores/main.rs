@@ -1,5 +1,5 @@
 //! Both cores of the multiplexer on a simulated link: a seed, a clock moved by hand, no task and no sleep.
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
