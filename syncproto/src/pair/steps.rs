@@ -26,6 +26,8 @@ struct Session {
     now: u64,
     device: Opened,
     computer: Opened,
+    /// What was to be known after the session before, when somebody else has committed since.
+    lost: Option<Box<PairState>>,
 }
 
 /// What is known before a session.
@@ -61,7 +63,7 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
             true => Extent::Everything,
             false => Extent::Changes,
         };
-        let (state, device) = match self.open_device(id, state, doubt, wanted).await {
+        let (state, device, lost) = match self.open_device(id, state, doubt, wanted).await {
             Ok(opened) => opened,
             Err(error) => return Err(self.abandon(error).await),
         };
@@ -70,6 +72,7 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
             now: now(),
             device,
             computer,
+            lost,
         };
         let mut reports = session.reports();
         for batch in told {
@@ -152,7 +155,7 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
         state: PairState,
         doubt: Option<Box<PairState>>,
         wanted: Extent,
-    ) -> Result<(PairState, Opened), SyncError> {
+    ) -> Result<(PairState, Opened, Option<Box<PairState>>), SyncError> {
         let doubtful = doubt.as_ref().and_then(|doubt| doubt.tokens.device.as_deref());
         let request = OpenRequest::new(id)
             .token(state.tokens.device.as_deref())
@@ -162,6 +165,7 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
             side: Side::Device,
             source,
         })?;
+        let mut lost = None;
         let state = match (opened.standing, doubt) {
             (Standing::Doubtful, Some(true_now)) => {
                 opened.standing = Standing::Own;
@@ -169,15 +173,45 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
             }
             (_, None) => state,
             (_, Some(_)) if state.replacing => self.adopt(state).await?,
-            (_, Some(_)) => {
+            (standing, Some(doubt)) => {
                 self.store.run(StateStore::close).await?;
+                lost = (standing == Standing::Foreign).then_some(doubt);
                 state
             }
         };
         self.store
             .run(move |store| store.append(Entry::Begun { session: id, at: now() }))
             .await?;
-        Ok((state, opened))
+        Ok((state, opened, lost))
+    }
+
+    /// What the session before made, and another computer left on the device, is known by its identifiers from now on.
+    async fn take_over(
+        &mut self,
+        session: &Session,
+        mut state: PairState,
+        reports: Reports,
+    ) -> Result<(PairState, Reports), SyncError> {
+        let Some(lost) = session.lost.clone() else {
+            return Ok((state, reports));
+        };
+        let (arrived, state, reports) =
+            elsewhere(move || (state.take_over_arrived(&lost, &reports), state, reports)).await?;
+        if arrived == 0 {
+            return Ok((state, reports));
+        }
+        tracing::info!(
+            arrived,
+            "another computer committed since; what was made before is there"
+        );
+        // At once: the journal that knew of it is closed, and this session may end without a commit.
+        let state = self.adopt(state).await?;
+        let begun = Entry::Begun {
+            session: session.id,
+            at: session.now,
+        };
+        self.store.run(move |store| store.append(begun)).await?;
+        Ok((state, reports))
     }
 
     /// Reads the device, plans, and carries the plan out if it may be.
@@ -191,6 +225,7 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
     ) -> Result<(Synced, Option<PairState>), SyncError> {
         let end = self.read_device(&mut reports, observer).await?;
         conclude(&mut reports, Side::Device, end);
+        let (state, reports) = self.take_over(session, state, reports).await?;
         let mut inputs = Inputs::new(session.id);
         inputs.capabilities = self.capabilities();
         inputs.policy = request.policy.clone();
@@ -428,12 +463,13 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
         state: PairState,
     ) -> Result<(Verification, usize), SyncError> {
         let id = fresh();
-        let (state, device) = self.open_device(id, state, None, Extent::Everything).await?;
+        let (state, device, lost) = self.open_device(id, state, None, Extent::Everything).await?;
         let session = Session {
             id,
             now: now(),
             device,
             computer: Opened::own().extent(Extent::Changes),
+            lost,
         };
         match self.look(request, &session, state).await {
             Ok(seen) => Ok(seen),
