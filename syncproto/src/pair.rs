@@ -45,6 +45,8 @@ mod outcome;
 mod request;
 mod steps;
 
+use std::fmt;
+
 use crate::DataClass;
 use crate::blocking::{Blocking, Lost};
 use crate::engine::{Plan, Side};
@@ -83,6 +85,20 @@ pub enum Progress<'a> {
     Committed,
     /// The device is read again, to see what it made of the writes.
     Verifying,
+}
+
+/// A line for people; the plan is a table.
+impl fmt::Display for Progress<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { side, records } => write!(f, "read {records} records of the {side}"),
+            Self::Planned(plan) => write!(f, "planned\n{plan}"),
+            Self::Written { side, done, of } => write!(f, "wrote {done} of {of} to the {side}"),
+            Self::Committing => f.write_str("the device commits"),
+            Self::Committed => f.write_str("the device has committed"),
+            Self::Verifying => f.write_str("looking what the device made of it"),
+        }
+    }
 }
 
 /// One class of a device and a place on the computer.

@@ -32,6 +32,8 @@ mod guide {
     mod export {}
     #[doc = include_str!("../../docs/guide/change-a-backup.md")]
     mod change_a_backup {}
+    #[doc = include_str!("../../docs/guide/sync.md")]
+    mod sync {}
     #[doc = include_str!("../../docs/guide/contacts-as-files.md")]
     mod contacts_as_files {}
     #[doc = include_str!("../../docs/guide/files.md")]

@@ -97,6 +97,19 @@ pub(crate) fn same(a: Option<&Fields>, b: Option<&Fields>, takes: &dyn Fn(&str) 
     }
 }
 
+/// Whether a key is a file format's own book-keeping: versions, stamps, spellings, and the words by which groups are told.
+/// Writing a record adds them, so they are no edit of anybody's. Spec: mobilesync, section 8.6.
+pub(crate) fn is_bookkeeping(key: &str) -> bool {
+    let Some((format @ ("vcard" | "ical" | "html" | "json"), name)) = key.split_once(':') else {
+        return false;
+    };
+    match (format, name) {
+        ("vcard", "VERSION" | "REV" | "PRODID" | "UID" | "CATEGORIES") => true,
+        ("ical", "VERSION" | "PRODID" | "UID" | "DTSTAMP" | "CREATED" | "LAST-MODIFIED" | "SEQUENCE") => true,
+        (_, name) => name.starts_with("original:"),
+    }
+}
+
 /// Whether a group has no value.
 pub(crate) fn is_empty(a: &Fields, takes: &dyn Fn(&str) -> bool) -> bool {
     canonical_list(a, takes).is_empty()

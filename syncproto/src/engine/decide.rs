@@ -1,6 +1,6 @@
 //! What is to become of every record: existence, values, containers, order. Spec: mobilesync, section 15.3, step 3.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::canon::{self, POSITION};
@@ -195,7 +195,9 @@ impl<'a> Deciding<'a> {
             (Is::There, Some(now), Some(agreed)) => {
                 let mask = &self.capabilities.get(side).mask;
                 !Arc::ptr_eq(now, agreed)
-                    && !canon::same(Some(now), Some(agreed), &|key| key != POSITION && mask.takes(now, key))
+                    && !canon::same(Some(now), Some(agreed), &|key| {
+                        key != POSITION && !canon::is_bookkeeping(key) && mask.takes(now, key)
+                    })
             }
             (Is::There, _, None) | (Is::Gone, _, Some(_)) => true,
             _ => false,
@@ -350,19 +352,54 @@ impl<'a> Deciding<'a> {
         }
     }
 
-    /// Records outside the selection are left alone.
+    /// Records outside the selection are left alone, or removed from the device.
     fn deselect(&mut self) {
         if self.policy.selection == Selection::All {
             return;
         }
-        let out = super::select::outside(self.people, &self.policy.selection);
+        let outside = super::select::outside(self.people, &self.policy.selection);
+        let mut out: BTreeSet<usize> = outside.iter().flat_map(|at| self.all_parts(*at)).collect();
+        out.extend(outside);
+        let removed = match self.policy.on_deselect {
+            OnDeselect::Remove => self.removable(&out),
+            OnDeselect::Leave => BTreeSet::new(),
+        };
         for at in out {
-            for at in std::iter::once(at).chain(self.all_parts(at)).collect::<Vec<_>>() {
-                let on_device = self
-                    .item(at)
-                    .is_some_and(|item| item.there(Side::Device) && item.there(Side::Computer));
-                let remove = on_device && self.policy.on_deselect == OnDeselect::Remove;
-                self.set(at, if remove { Fate::Deselect } else { Fate::Leave });
+            let remove = removed.contains(&at);
+            if !remove && self.policy.on_deselect == OnDeselect::Remove && self.changed(at, Side::Device) {
+                let (side, why) = (Side::Computer, "it is out of the selection, and stays on the device");
+                self.note(at, NoteKind::Held { side, why });
+            }
+            self.set(at, if remove { Fate::Deselect } else { Fate::Leave });
+        }
+    }
+
+    /// Those of some records of which the computer has all that the device has, so that nothing is lost when they are
+    /// removed from it: they were agreed upon, were not edited there since, and so was everything in them.
+    fn removable(&self, out: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let safe = |at: &usize| {
+            let there = self
+                .item(*at)
+                .is_some_and(|item| Side::BOTH.iter().all(|side| item.there(*side)));
+            there && !self.changed(*at, Side::Device)
+        };
+        let mut removed: BTreeSet<usize> = out.iter().copied().filter(safe).collect();
+        loop {
+            let before = removed.len();
+            for (at, item) in self.people.items.iter().enumerate() {
+                let stays = item.there(Side::Device) && !removed.contains(&at);
+                let whole = self.wholes.get(&at).copied();
+                if stays {
+                    for above in [self.people.owner(at, Side::Device), whole].into_iter().flatten() {
+                        removed.remove(&above);
+                    }
+                } else if whole.is_some_and(|whole| out.contains(&whole) && !removed.contains(&whole)) {
+                    // What stays, stays whole.
+                    removed.remove(&at);
+                }
+            }
+            if removed.len() == before {
+                return removed;
             }
         }
     }

@@ -10,7 +10,7 @@ use super::plan::{Action, Plan, Stop, Verb};
 use super::policy::{Choices, FirstSync, Policy};
 use super::report::{Capabilities, Extent, Report, Reports, Standing};
 use super::settle::{self, Ground, Settled};
-use super::state::{Kept, PairState};
+use super::state::{Bisect, Kept, PairState};
 use super::verdict::{Note, NoteKind, Verdicts};
 use crate::schema::EntityKind;
 
@@ -115,11 +115,16 @@ pub fn plan(mut state: PairState, reports: Reports, inputs: &Inputs) -> Planned 
         inputs,
         notes,
         withheld: 0,
-        class: &state.class,
+        state: &state,
         broken: &broken,
+        again: Vec::new(),
     };
     let mut actions = Sides::of(|side| drafting.side(side));
-    let (mut notes, withheld) = (drafting.notes, drafting.withheld);
+    let (mut notes, withheld, again) = (drafting.notes, drafting.withheld, drafting.again);
+    if !again.is_empty() {
+        // Each in a batch of its own, so that it is the only suspect when the session breaks.
+        state.bisect = Some(Bisect::alone(again));
+    }
     notes.sort();
     notes.dedup();
     if told.refused() {
@@ -287,20 +292,25 @@ fn brakes(
     for side in Side::BOTH {
         let had = *people.had.get(side);
         let roots = |verb: Verb| {
-            let root = |action: &&Action| {
+            let root = move |action: &&Action| {
                 action.verb == verb && !action.part && !action.asked_for && action.order.1 != u8::MAX
             };
-            actions.get(side).iter().filter(root).count()
+            actions.get(side).iter().filter(root)
         };
-        let share = |count: usize, percent: usize| count.saturating_mul(100) >= had.saturating_mul(percent);
-        let deletions = roots(Verb::Delete);
+        // What an earlier session was to delete, and did not before it broke off, is known there as well.
+        let again = |action: &&Action| {
+            let item = people.at.get(&action.id).and_then(|at| people.items.get(*at));
+            item.is_some_and(|item| item.row.seen.get(side).is_none())
+        };
+        let of = had.saturating_add(roots(Verb::Delete).filter(again).count());
+        let share = |count: usize, percent: usize| of > 0 && count.saturating_mul(100) >= of.saturating_mul(percent);
+        let deletions = roots(Verb::Delete).count();
         if deletions >= limits.deletions || (deletions >= FEW && share(deletions, limits.deletions_percent)) {
-            let of = had;
             stops.push(Stop::Deletions { side, deletions, of });
         }
-        let changes = roots(Verb::Update);
+        let changes = roots(Verb::Update).count();
         if changes >= 25 && share(changes, limits.changes_percent.saturating_add(1)) {
-            stops.push(Stop::Changes { side, changes, of: had });
+            stops.push(Stop::Changes { side, changes, of });
         }
         if *told.full.get(side) && had > 0 && *told.roots.get(side) == 0 && first.is_none() {
             stops.push(Stop::Emptied { side, had });

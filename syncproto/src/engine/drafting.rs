@@ -9,11 +9,11 @@ use super::id::{EngineId, Side, Sides};
 use super::identity::{Is, Item, People};
 use super::plan::{Action, Verb};
 use super::report::Capabilities;
-use super::state::{Held, MAX_REJECTS, Why};
+use super::state::{CHANCE, Held, MAX_REJECTS, PairState, Why};
 use super::value::{Fields, Ref, groups};
 use super::verdict::{Fate, Note, NoteKind, Verdicts};
+use crate::entity;
 use crate::schema::EntityKind;
-use crate::{DataClass, entity};
 
 /// Makes the writes of a plan.
 pub(super) struct Drafting<'a> {
@@ -22,9 +22,12 @@ pub(super) struct Drafting<'a> {
     pub(super) inputs: &'a Inputs,
     pub(super) notes: Vec<Note>,
     pub(super) withheld: usize,
-    pub(super) class: &'a DataClass,
+    /// What is known, without its rows.
+    pub(super) state: &'a PairState,
     /// Records that broke session after session when they were sent to the device.
     pub(super) broken: &'a [EngineId],
+    /// Records that did so long ago, and are tried once more.
+    pub(super) again: Vec<EngineId>,
 }
 
 impl Drafting<'_> {
@@ -109,6 +112,7 @@ impl Drafting<'_> {
 
     /// Whether the record is kept off the side; what was held because of other content is so no longer.
     fn held(&mut self, at: usize, side: Side, verb: Verb) -> bool {
+        let chance = self.chance(at);
         let Some(item) = self.people.items.get_mut(at) else {
             return true;
         };
@@ -120,14 +124,25 @@ impl Drafting<'_> {
         let content = item.now(side.other()).map_or([0; 32], |now| canon::record_hash(now).0);
         if breaks {
             let why = Why::Quarantined;
-            *item.row_mut().more().held.get_mut(side) = Some(Held { why, content });
+            let row = item.row_mut();
+            row.set_rejects(side, "*", row.rejects(side, "*").saturating_add(1));
+            *row.more().held.get_mut(side) = Some(Held { why, content });
         }
         let why = item
             .row
             .held(side)
             .filter(|held| held.content == content)
             .map(|held| held.why);
+        // One that was refused, not broken at, has two rejects when it is held.
+        let once = why == Some(Why::Quarantined) && item.row.rejects(side, "*") == 1;
+        let why = why.filter(|_| !once || breaks || !chance);
+        if why.is_none() && once {
+            self.again.push(item.id);
+        }
         let why = match (why, verb) {
+            (Some(Why::Quarantined), _) if once => {
+                "it broke the sync again and again; it is tried once more later, or when it is edited"
+            }
             (Some(Why::Quarantined), _) => {
                 "it was not taken twice, or broke the sync; it is tried again when it is edited"
             }
@@ -144,6 +159,15 @@ impl Drafting<'_> {
         let what = NoteKind::Held { side, why };
         self.notes.extend(self.people.note(at, what));
         true
+    }
+
+    /// Whether a record that broke sessions is sent in this one all the same, to see whether it was the cable.
+    fn chance(&self, at: usize) -> bool {
+        let Some(item) = self.people.items.get(at) else {
+            return false;
+        };
+        let searched = self.state.bisect.as_ref();
+        self.state.sessions % CHANCE == 0 && searched.is_none_or(|bisect| bisect.ids.contains(&item.id))
     }
 
     fn part(&self, at: usize, side: Side, verb: Verb) -> bool {
@@ -166,7 +190,7 @@ impl Drafting<'_> {
         let Some(item) = self.people.items.get(at) else {
             return (0, 0, 0);
         };
-        let levels = self.class.entity_order();
+        let levels = self.state.class.entity_order();
         let level = levels.iter().position(|level| level.contains(&&*item.row.entity));
         let kind: usize = match item.kind() {
             EntityKind::Container => 0,

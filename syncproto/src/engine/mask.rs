@@ -34,7 +34,7 @@ pub struct Rewriting {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rule {
-    /// Data of more bytes is left out: pictures above 768,000 bytes.
+    /// Data of more bytes is left out: pictures above 768,000 bytes. What a record had there before stays.
     DropsDataAbove(usize),
     /// Texts are cut after so many characters.
     CutsTextAfter(usize),
@@ -127,7 +127,14 @@ impl Mask {
             && fields.iter().all(|(key, _)| self.takes(fields, key))
     }
 
-    /// What the side will report after it was given a record.
+    /// Whether a value is not sent, because it is larger than what the side keeps.
+    pub(crate) fn drops(&self, fields: &Fields, key: &str) -> bool {
+        let of_key = |one: &&Rewriting| *one.entity == *fields.entity && one.key == key;
+        let mut rules = self.rewrites.iter().filter(of_key);
+        rules.any(|one| one.rule.drops(fields.get(key)))
+    }
+
+    /// What the side will report after it was given a new record.
     pub(crate) fn predict(&self, fields: &Fields) -> Fields {
         let kept = fields.iter().filter(|(key, _)| self.takes(fields, key));
         let mut list: Vec<(Name, Datum)> = kept.map(|(key, datum)| (Name::clone(key), datum.clone())).collect();
@@ -161,16 +168,17 @@ impl Mask {
 }
 
 impl Rule {
+    fn drops(&self, datum: Option<&Datum>) -> bool {
+        matches!((self, datum), (Self::DropsDataAbove(limit), Some(Datum::Data(data))) if data.len() > *limit)
+    }
+
     fn of(&self, datum: Option<&Datum>, fields: &Fields) -> Option<Datum> {
         let text = |change: &dyn Fn(&str) -> String| match datum {
             Some(Datum::Text(text)) => Some(Datum::Text(change(text).into())),
             other => other.cloned(),
         };
         match self {
-            Self::DropsDataAbove(limit) => match datum {
-                Some(Datum::Data(data)) if data.len() > *limit => None,
-                other => other.cloned(),
-            },
+            Self::DropsDataAbove(_) => datum.filter(|_| !self.drops(datum)).cloned(),
             Self::CutsTextAfter(limit) => text(&|text| text.chars().take(*limit).collect()),
             Self::TrimsText => text(&|text| text.trim().to_owned()),
             Self::LowersText => text(&str::to_lowercase),

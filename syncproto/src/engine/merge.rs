@@ -60,11 +60,12 @@ impl Merged {
     /// The other side gets what one has, as far as it can hold it.
     pub(crate) fn copy(side: Side, now: &Arc<Fields>, masks: &Sides<&Mask>) -> Self {
         let other = masks.get(side.other());
+        let takes = |key: &str| other.takes(now, key) && !other.drops(now, key);
         let whole = now
             .iter()
-            .all(|(key, datum)| other.takes(now, key) && !datum.refs().iter().any(is_unknown));
+            .all(|(key, datum)| takes(key) && !datum.refs().iter().any(is_unknown));
         let copy = || {
-            let list = crossing(now).filter(|(key, _)| other.takes(now, key)).collect();
+            let list = crossing(now).filter(|(key, _)| takes(key)).collect();
             Arc::new(Fields::of(&now.entity, list))
         };
         let mut want = Sides::default();
@@ -169,9 +170,15 @@ fn one_group(item: &Item, now: &Sides<&Arc<Fields>>, group: &str, terms: &Terms<
         return union(item, now, set, terms, merged);
     }
     let loser = winner.other();
-    let source = Fields::of(&model.entity, crossing(now.get(winner)).collect());
+    let too_large = |key: &str| terms.masks.get(loser).drops(now.get(winner), key);
+    let source = crossing(now.get(winner)).filter(|(key, _)| !too_large(key)).collect();
+    let source = Fields::of(&model.entity, source);
+    // What the loser had in its place stays, and both agree to differ; in a replacement nothing of the loser stays.
+    let stays = |key: &str| terms.source.is_none() && too_large(key);
     if let Some(want) = merged.want.get_mut(loser) {
-        *want = Arc::new(want.with_group(group, Some(&source), |key| stored(loser, key) && stored(winner, key)));
+        *want = Arc::new(want.with_group(group, Some(&source), |key| {
+            stored(loser, key) && stored(winner, key) && !stays(key)
+        }));
     }
 }
 

@@ -89,7 +89,8 @@ pub enum OnDeselect {
     /// They stay on the device and are no longer looked at.
     #[default]
     Leave,
-    /// They are removed from the device.
+    /// They are removed from the device, as far as the computer has all of it: what was never synced, or was edited on the
+    /// device since, stays there with what it is in, and is in the plan's notes.
     Remove,
 }
 

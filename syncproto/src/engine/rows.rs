@@ -202,18 +202,19 @@ impl Rowing<'_> {
         Some(row)
     }
 
+    /// Without relations to what did not get to the side.
+    fn without_lost(&self, side: Side, fields: &Arc<Fields>) -> Arc<Fields> {
+        let mut refs = fields.iter().flat_map(|(_, datum)| datum.refs());
+        if refs.any(|one| self.lost(side, one)) {
+            Arc::new(fields.without(|one| self.lost(side, one)))
+        } else {
+            Arc::clone(fields)
+        }
+    }
+
     /// What the side has after a write: without relations to what did not get there, as the mask says.
     fn predicted(&self, side: Side, want: &Arc<Fields>) -> Arc<Fields> {
-        let whole;
-        let want = if want
-            .iter()
-            .any(|(_, datum)| datum.refs().iter().any(|one| self.lost(side, one)))
-        {
-            whole = Arc::new(want.without(|one| self.lost(side, one)));
-            &whole
-        } else {
-            want
-        };
+        let want = &self.without_lost(side, want);
         let mask = &self.execution.planned.capabilities.get(side).mask;
         if mask.keeps(want) {
             return Arc::clone(want);
@@ -268,7 +269,12 @@ impl Rowing<'_> {
         let before = self.item.now(side).cloned();
         let pushed = Pushed {
             wanted: finals.get(side).clone(),
-            other: finals.get(side.other()).clone(),
+            // What this push means there: a member that did not get to this side is still to be sent when only this one of
+            // several pushes turns out to have been taken.
+            other: finals
+                .get(side.other())
+                .as_ref()
+                .map(|other| self.without_lost(side, other)),
         };
         let number = self.number;
         let pending = row.more().pending.get_mut(side);

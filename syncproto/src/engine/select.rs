@@ -6,7 +6,7 @@ use super::canon::fold;
 use super::id::Side;
 use super::identity::{Item, People};
 use super::policy::Selection;
-use super::value::{Datum, Ref};
+use super::value::{Datum, Fields, Ref};
 use crate::schema::EntityKind;
 
 fn title(item: &Item) -> Option<String> {
@@ -41,7 +41,13 @@ pub(crate) fn outside(people: &People, selection: &Selection) -> Vec<usize> {
             .get(*at)
             .into_iter()
             .flat_map(|item| Side::BOTH.map(|side| item.now(side)));
-        for (_, datum) in sides.flatten().flat_map(|fields| fields.iter()) {
+        // What it is in itself is no member of it.
+        let member = |fields: &Fields, key: &str| fields.shape.is_none_or(|shape| shape.owner != Some(key));
+        let related = sides.flatten().flat_map(|fields| {
+            let members = fields.iter().filter(|(key, _)| member(fields, key));
+            members.map(|(_, datum)| datum)
+        });
+        for datum in related {
             members.extend(datum.refs().iter().filter_map(|one| match one {
                 Ref::Known(id) => people.at.get(id).copied(),
                 Ref::Unknown(_) => None,

@@ -11,6 +11,15 @@ use crate::DataClass;
 /// How often a transfer is tried again after a side was seen to skip it.
 pub(crate) const MAX_REJECTS: u8 = 2;
 
+/// How often in a row sessions break with one record alone before it is held to be the cause. A bad cable breaks two easily.
+const ALONE: u32 = 3;
+
+/// Committed sessions between chances: a record that was left out because it broke sessions is sent once more in the next
+/// one whose number is a multiple of this. If it breaks that as well, only an edit brings it back.
+pub(crate) const CHANCE: u32 = 10;
+/// After so many sessions of changes alone everything is read.
+const FULL_DUE: u32 = 9;
+
 /// Seconds for which a deleted record is remembered: 90 days.
 pub(crate) const TOMBSTONE: u64 = 90 * 86_400;
 
@@ -38,7 +47,8 @@ pub struct PairState {
     /// Sessions in a row that broke at the same batch, and the size to which batches are cut.
     pub bisect: Option<Bisect>,
     /// Records that broke session after session when they were sent to the device. The next plan leaves them out, and
-    /// keeps them out until their content on the computer changes.
+    /// keeps them out until their content on the computer changes. Once, in a later session whose number is a multiple of
+    /// ten, each is tried again all the same, in a batch of its own: it may have been the cable.
     pub quarantined: Vec<EngineId>,
     /// A replacement of the device broke off: what is missing there was not deleted by anybody. Set when a journal says so;
     /// a plan that replaces the device again, or finds that somebody else committed since, ends it.
@@ -71,6 +81,16 @@ impl Bisect {
             times: 1,
             size: u32::try_from(ids.len()).unwrap_or(u32::MAX).max(1),
             ids: ids.to_vec(),
+        }
+    }
+
+    /// Records that are sent one by one.
+    pub(crate) const fn alone(ids: Vec<EngineId>) -> Self {
+        Self {
+            batch: 0,
+            times: 0,
+            size: 1,
+            ids,
         }
     }
 }
@@ -237,8 +257,8 @@ impl PairState {
     /// records `ids`, had been sent last.
     ///
     /// The second time in a row it happens with the same records, half of them are sent at once, then half of those; one
-    /// record alone with which it happened twice is [`quarantined`](Self::quarantined). A committed session ends the
-    /// search. Spec: mobilesync, section 15.7.
+    /// record alone with which it happened three times in a row is [`quarantined`](Self::quarantined). A committed session
+    /// ends the search. Spec: mobilesync, section 15.7.
     pub fn broke_at(&mut self, session: SessionId, batch: u32, ids: &[EngineId]) {
         // Nothing was committed yet: the records keep the names that they had.
         self.seed.get_or_insert(session);
@@ -261,7 +281,7 @@ impl PairState {
             before.times.saturating_add(1)
         };
         match ids {
-            [one] if now.times >= 2 => self.quarantined.push(*one),
+            [one] if now.times >= ALONE => self.quarantined.push(*one),
             _ => {
                 now.size = now.size.div_ceil(2);
                 self.bisect = Some(now);
@@ -313,6 +333,11 @@ impl PairState {
     /// was skipped without a word go unnoticed. Every tenth session and every 30 days. `now` is in seconds since 1970.
     #[must_use]
     pub fn wants_full(&self, now: u64) -> bool {
-        self.since_full >= 9 || now.saturating_sub(self.full_at) >= 30 * 86_400
+        self.since_full >= FULL_DUE || now.saturating_sub(self.full_at) >= 30 * 86_400
+    }
+
+    /// Enters that a session broke off: the device forgot what it told in it, so the next one has to read everything.
+    pub fn must_be_full(&mut self) {
+        self.since_full = self.since_full.max(FULL_DUE);
     }
 }

@@ -28,6 +28,15 @@ struct Session {
     computer: Opened,
 }
 
+/// What is known before a session.
+struct Known {
+    state: PairState,
+    /// The state that is true if the device committed a session of which nobody knows.
+    doubt: Option<Box<PairState>>,
+    /// The session before broke off or was given up.
+    broken: bool,
+}
+
 impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
     /// One session; gives the state if the device is to be read again after it.
     pub(super) async fn session(
@@ -36,9 +45,9 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
         observer: Observer<'_>,
     ) -> Result<(Synced, Option<PairState>), SyncError> {
         let id = request.approval.map_or_else(fresh, |approval| approval.session);
-        let (state, doubt) = self.take_up().await?;
+        let Known { state, doubt, broken } = self.take_up().await?;
         // Before the device, which may be edited while this takes its time.
-        let computer = self.open_computer(id, &state, doubt.is_some()).await?;
+        let computer = self.open_computer(id, &state, broken).await?;
         let (told, end) = match self.read_computer(observer).await {
             Ok(told) => told,
             Err(error) => {
@@ -46,7 +55,9 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
                 return Err(error);
             }
         };
-        let wanted = match doubt.is_some() || state.tokens.device.is_none() || state.wants_full(now()) {
+        // A session that broke off had the device forget what it told; and its anchors are times in seconds, so it may not
+        // even notice.
+        let wanted = match broken || state.tokens.device.is_none() || state.wants_full(now()) {
             true => Extent::Everything,
             false => Extent::Changes,
         };
@@ -71,8 +82,7 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
         }
     }
 
-    /// What is known: the state, and the one that is true if the device committed a session of which nobody knows.
-    async fn take_up(&mut self) -> Result<(PairState, Option<Box<PairState>>), SyncError> {
+    async fn take_up(&mut self) -> Result<Known, SyncError> {
         let Loaded { state, unfinished } = self.store.run(StateStore::load).await?;
         let mut state = state.unwrap_or_else(|| PairState::new(self.class.clone()));
         if state.class != self.class {
@@ -82,37 +92,42 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
             });
         }
         let Some(broken) = unfinished else {
-            return Ok((state, None));
+            return Ok(Known {
+                state,
+                doubt: None,
+                broken: false,
+            });
         };
         tracing::info!(
             committed = broken.committed,
             doubtful = broken.to_commit.is_some(),
             "an earlier sync broke off"
         );
+        let mut doubt = None;
         match broken.to_commit {
-            Some(true_now) if broken.committed => {
-                state = self.adopt(*true_now).await?;
-                return Ok((state, None));
-            }
+            Some(true_now) if broken.committed => state = self.adopt(*true_now).await?,
             Some(doubtful) => {
                 state.replacing |= broken.cleared;
-                return Ok((state, Some(doubtful)));
+                doubt = Some(doubtful);
             }
-            None => {}
+            None => {
+                state.replacing |= broken.cleared;
+                if let (Some(session), Some((batch, ids))) = (broken.session, &broken.broke_at) {
+                    state.broke_at(session, *batch, ids);
+                    state = self.adopt(state).await?;
+                }
+            }
         }
-        let before = state.clone();
-        state.replacing |= broken.cleared;
-        if let (Some(session), Some((batch, ids))) = (broken.session, &broken.broke_at) {
-            state.broke_at(session, *batch, ids);
-        }
-        if state != before {
-            state = self.adopt(state).await?;
-        }
-        Ok((state, None))
+        Ok(Known {
+            state,
+            doubt,
+            broken: true,
+        })
     }
 
     /// Keeps a state that turned out to be true, and ends the journal that said so.
-    async fn adopt(&mut self, state: PairState) -> Result<PairState, SyncError> {
+    async fn adopt(&mut self, mut state: PairState) -> Result<PairState, SyncError> {
+        state.must_be_full();
         self.keep(state, Snapshot::Drop).await
     }
 
@@ -194,7 +209,7 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
                 plan: planned.plan().clone(),
                 approval,
             };
-            self.give_up("only a plan was wanted").await?;
+            self.give_up("only a plan was wanted").await;
             let synced = match request.preview {
                 true => Synced::Preview(preview),
                 false => Synced::Stopped(preview),
@@ -384,11 +399,10 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
         Ok(execution)
     }
 
-    /// Ends a session in which nothing was written.
-    async fn give_up(&mut self, reason: &str) -> Result<(), SyncError> {
+    /// Ends a session in which nothing was written. The journal stays: it says that the device was read.
+    async fn give_up(&mut self, reason: &str) {
         log_if_failed(self.device.abort(reason).await, Side::Device);
         log_if_failed(self.computer.abort(reason).await, Side::Computer);
-        self.store.run(StateStore::close).await
     }
 
     /// Ends a session that failed: what was staged goes, the journal stays for as long as it says something.

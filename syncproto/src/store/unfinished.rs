@@ -16,12 +16,14 @@ pub struct Unfinished {
     pub cleared: bool,
     /// Something was sent to the device, and the device did not say that it did not commit.
     pub wrote: bool,
-    /// The batch that was sent last, unless all were answered: its number and records.
+    /// The batch that was sent last when the session broke off, or when the device refused to commit: its number and records.
     pub broke_at: Option<(u32, Vec<EngineId>)>,
     /// The state if the device committed.
     pub to_commit: Option<Box<PairState>>,
     /// The device is known to have committed.
     pub committed: bool,
+    /// All batches were answered, and this was the last.
+    sent_last: Option<(u32, Vec<EngineId>)>,
     /// [`Self::cleared`] was so when the session began.
     cleared_before: bool,
 }
@@ -60,13 +62,14 @@ impl Unfinished {
                 self.wrote = true;
             }
             Entry::ToCommit { state } => {
-                self.broke_at = None;
+                self.sent_last = self.broke_at.take();
                 self.to_commit = Some(state);
             }
             Entry::Committed => self.committed = true,
             Entry::NotCommitted => {
                 // A device that says so has rolled everything back, the clearing with it.
                 self.to_commit = None;
+                self.broke_at = self.sent_last.take();
                 self.wrote = false;
                 self.cleared = self.cleared_before;
             }

@@ -112,13 +112,21 @@ impl World {
     }
 
     /// The table of 15.5: from what no deletion follows, none was planned.
-    fn no_forbidden_deletion(&self, grounds: &Grounds, plan: &Plan) {
+    fn no_forbidden_deletion(&self, host: usize, grounds: &Grounds, plan: &Plan) {
         let (_, standing) = grounds.device;
         if grounds.partial {
             assert!(plan.is_empty(), "something is written after half a report: {plan}");
         }
         if standing == Standing::Reset || grounds.first {
-            let deleted = plan.count(Side::Computer, Verb::Delete);
+            // What a committed session was to delete is no conclusion from this report: the journal is carried out.
+            let known = |native: &Option<String>| {
+                let unfinished = &self.hosts[host].unfinished;
+                native.as_ref().is_some_and(|native| unfinished.contains(native))
+            };
+            let actions = plan.actions.computer.iter();
+            let deleted = actions
+                .filter(|one| one.verb == Verb::Delete && !known(&one.native))
+                .count();
             assert_eq!(deleted, 0, "a deletion follows from {standing:?}: {plan}");
         }
         if grounds.first {
@@ -163,7 +171,7 @@ impl World {
                 planned.plan()
             );
         }
-        self.no_forbidden_deletion(&grounds, planned.plan());
+        self.no_forbidden_deletion(host, &grounds, planned.plan());
         if grounds.partial {
             assert_eq!(fatal, [&Stop::Incomplete { side: Side::Device }]);
             return false;
@@ -180,6 +188,9 @@ impl World {
         (anchor, offered): (usize, String),
     ) -> bool {
         let idle = execution.plan().is_empty();
+        let deletions = execution.plan().actions.computer.iter();
+        let deletions = deletions.filter(|one| one.verb == Verb::Delete);
+        let deletions = deletions.filter_map(|one| one.native.clone()).collect();
         let staging = self.stage(&mut execution);
         let before = self.device.clone();
         let mut staged = self.device.clone();
@@ -205,6 +216,7 @@ impl World {
         staged.computer = Some(offered.clone());
         staged.store_before = staged.store.clone();
         self.device = staged;
+        self.hosts[host].unfinished = deletions;
         if cut == 5 {
             return false;
         }

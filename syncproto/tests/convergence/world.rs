@@ -40,6 +40,8 @@ pub(crate) struct Host {
     /// The device anchor of the last committed session.
     pub(crate) token: Option<(usize, String)>,
     pub(crate) doubt: Option<(PairState, usize, String)>,
+    /// What the last session that the device committed was to delete on the computer; not all of it may be done.
+    pub(crate) unfinished: BTreeSet<String>,
 }
 
 pub(crate) struct World {
@@ -93,6 +95,7 @@ impl World {
             state: None,
             token: None,
             doubt: None,
+            unfinished: BTreeSet::new(),
         };
         let calm = random.one_in(3);
         Self {

@@ -1,10 +1,17 @@
 //! The merge engine, rule by rule. Spec: mobilesync, sections 15.3 to 15.5.
-#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "test code")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    reason = "test code"
+)]
 
 mod algebra;
 mod broken;
 mod guards;
 mod lines;
+mod pushes;
+mod selections;
 
 use cabled_syncproto::engine::{
     Capabilities, Direction, Execution, Extent, FirstSync, Inputs, OnConflict, OnDeleteEdit, Outcome, PairState,

@@ -404,3 +404,27 @@ fn what_is_detached_from_a_series_that_stays_here_stays_with_it() {
     done.is_idle();
     assert_eq!((both.phone.records.len(), done.notes.len()), (1, 2), "{:?}", done.notes);
 }
+
+#[test]
+fn what_was_written_and_then_deleted_on_the_device_stays_deleted() {
+    let whole = full_phone();
+    let is_event = |record: &Record| record.entity.as_deref() == Some(entity::EVENT);
+    let has_no_series = |record: &Record| record.related("main event").unwrap().is_empty();
+    let events: Vec<RecordId> = whole
+        .records
+        .iter()
+        .filter(|(_, record)| is_event(record) && has_no_series(record))
+        .map(|(id, _)| id.clone())
+        .collect();
+    for event in events {
+        let folder = tempfile::tempdir().unwrap();
+        let place = || Vdir::calendars(folder.path());
+        let mut both = Both::new(DataClass::Calendars);
+        both.phone = full_phone();
+        both.sync(&mut place()).is_clean();
+        both.phone.delete(&event);
+        let done = both.sync(&mut place());
+        assert_eq!(done.plan.conflicts().count(), 0, "{event}: {}", done.plan);
+        both.sync(&mut place()).is_idle();
+    }
+}

@@ -142,6 +142,28 @@ fn what_a_device_has_is_written_and_reads_back_as_the_same() {
 }
 
 #[test]
+fn who_was_written_and_then_deleted_on_the_device_stays_deleted() {
+    for groups in [Groups::AsFound, Groups::Categories, Groups::Cards] {
+        let folder = tempfile::tempdir().unwrap();
+        let place = || Vdir::contacts(folder.path()).groups(groups);
+        let mut both = Both::new(DataClass::Contacts);
+        both.phone = full_phone();
+        both.sync(&mut place()).is_clean();
+        let other = both.phone.records.keys().filter(|id| id.as_str() != "41").count();
+        both.phone.delete(&id("41"));
+        for record in both.phone.records.values_mut() {
+            if let Some(Value::Array(members)) = record.attributes.get_mut("members") {
+                members.retain(|member| member.as_string() != Some("41"));
+            }
+        }
+        let done = both.sync(&mut place());
+        assert_eq!(done.plan.conflicts().count(), 0, "{groups:?}: {}", done.plan);
+        assert!(!both.phone.has("nickname", "Annie"), "{groups:?}: {other} others");
+        both.sync(&mut place()).is_idle();
+    }
+}
+
+#[test]
 fn an_edit_on_the_device_changes_one_file_and_what_it_does_not_know_stays() {
     let folder = tempfile::tempdir().unwrap();
     let card = "BEGIN:VCARD\nVERSION:3.0\nPRODID:-//Other//EN\nREV:20200101T000000Z\nUID:urn:uuid:0B7C2E1A-5A00-4D2E-8F00-000000000001\n\

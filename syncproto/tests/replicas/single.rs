@@ -177,3 +177,20 @@ fn bookmarks_read_back_as_the_same_and_survive_a_browser() {
         );
     }
 }
+
+#[test]
+fn a_bookmark_that_was_written_and_then_deleted_on_the_device_stays_deleted() {
+    for name in ["b.html", "b.json"] {
+        for one in ["2", "3", "4", "5"].map(id) {
+            let folder = tempfile::tempdir().unwrap();
+            let place = || BookmarksFile::new(folder.path().join(name));
+            let mut both = Both::new(DataClass::Bookmarks);
+            both.phone = bookmarks();
+            both.sync(&mut place()).is_clean();
+            both.phone.delete(&one);
+            let done = both.sync(&mut place());
+            assert_eq!(done.plan.conflicts().count(), 0, "{name} {one}: {}", done.plan);
+            both.sync(&mut place()).is_idle();
+        }
+    }
+}

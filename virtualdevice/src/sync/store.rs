@@ -131,6 +131,11 @@ impl SyncState {
         self.lock().faults.iter().cloned().collect()
     }
 
+    /// Takes back the faults that have not struck yet.
+    pub fn clear_faults(&self) {
+        self.lock().faults.clear();
+    }
+
     pub(super) fn take_fault(&self, fits: impl Fn(&SyncFault) -> bool) -> Option<SyncFault> {
         let mut inner = self.lock();
         let at = inner.faults.iter().position(fits)?;
