@@ -168,7 +168,10 @@ fn read_memory(file: &Path) -> Memory {
 }
 
 fn write_memory(memory: &Memory, file: &Path) {
-    let all = memory.all().into_iter().map(|(id, record): (RecordId, _)| (id, Change::Upsert(record)));
+    let all = memory
+        .all()
+        .into_iter()
+        .map(|(id, record): (RecordId, _)| (id, Change::Upsert(record)));
     let mut bytes = Vec::new();
     format::write_told(Side::Computer, Extent::Everything, &Changes::from_iter(all), &mut bytes).unwrap();
     std::fs::write(file, bytes).unwrap();
@@ -183,7 +186,10 @@ fn spent() -> Duration {
 /// The peak of this process, in MiB.
 fn peak() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM"))
+        .unwrap_or_default();
     let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok());
     kib.unwrap_or(0.0) / 1024.0
 }
