@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use super::book::{Book, Edit, failed};
 use super::disk::{self, Disk, Tag};
@@ -162,11 +162,10 @@ impl Desk {
 
     fn stage(&mut self) -> Result<Vec<(EngineId, Outcome)>, ReplicaError> {
         self.unstaged = false;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or_default());
+        let now = Timestamp::at(SystemTime::now()).unwrap_or_default();
         let mut outcomes = Vec::new();
         let mut written: Vec<File> = Vec::new();
-        for mut edit in self.book.edits(Timestamp::new(now)) {
+        for mut edit in self.book.edits(now) {
             if written.len() >= OPEN {
                 outcomes.extend(self.flush(&mut written)?);
             }
