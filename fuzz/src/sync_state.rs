@@ -60,7 +60,7 @@ fn journal(bytes: &[u8]) {
         }
         Err(StoreError::Damaged { .. } | StoreError::TooLarge { .. } | StoreError::Newer { .. }) => {
             // This waits for the disk, so not for every input.
-            if bytes.len() % 16 != 0 {
+            if !bytes.len().is_multiple_of(16) {
                 return;
             }
             let aside = store.set_aside().expect("a place for it");

@@ -68,13 +68,15 @@ impl Computer {
     }
 
     fn link(&mut self, message: &LinkMessage) {
-        self.machine
-            .handle_bytes(self.now, &frame::encode(&message.encode()).unwrap());
+        self.hear_body(&message.encode());
     }
 
     fn hear(&mut self, message: &Message) {
-        self.machine
-            .handle_bytes(self.now, &frame::encode(&message.encode()).unwrap());
+        self.hear_body(&message.encode());
+    }
+
+    fn hear_body(&mut self, body: &[u8]) {
+        self.machine.handle_bytes(self.now, &frame::encode(body).unwrap());
     }
 
     fn event(&mut self) -> Option<Event> {
@@ -92,19 +94,13 @@ impl Computer {
     }
 
     fn said(&mut self) -> Vec<Message> {
-        let bodies = self.bodies();
-        bodies
-            .iter()
-            .map(|body| Message::decode(body, &limits()).unwrap())
-            .collect()
+        let read = |body: Vec<u8>| Message::decode(&body, &limits()).unwrap();
+        self.bodies().into_iter().map(read).collect()
     }
 
     fn link_said(&mut self) -> Vec<LinkMessage> {
-        let bodies = self.bodies();
-        bodies
-            .iter()
-            .map(|body| LinkMessage::decode(body, &limits()).unwrap())
-            .collect()
+        let read = |body: Vec<u8>| LinkMessage::decode(&body, &limits()).unwrap();
+        self.bodies().into_iter().map(read).collect()
     }
 }
 

@@ -12,7 +12,6 @@ use crate::engine::{
     Execution, Extent, Inputs, PairState, Planned, Report as Told, Reports, SessionId, Side, Sides, Standing, Stop,
     plan,
 };
-use crate::record::Changes;
 use crate::replica::{End, OpenRequest, Opened, Replica, ReplicaError, Told as Heard};
 use crate::store::{Entry, Loaded, Snapshot, StateStore};
 
@@ -50,8 +49,9 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
         let Known { state, doubt, broken } = self.take_up().await?;
         // Before the device, which may be edited while this takes its time.
         let computer = self.open_computer(id, &state, broken).await?;
-        let (told, end) = match self.read_computer(observer).await {
-            Ok(told) => told,
+        let mut reports = Reports::new(unopened(), report(&computer));
+        let end = match self.read_computer(&mut reports, observer).await {
+            Ok(end) => end,
             Err(error) => {
                 log_if_failed(self.computer.abort("it could not be read").await, Side::Computer);
                 return Err(error);
@@ -74,10 +74,7 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
             computer,
             lost,
         };
-        let mut reports = session.reports();
-        for batch in told {
-            reports.add(Side::Computer, batch);
-        }
+        *reports.get_mut(Side::Device) = report(&session.device);
         conclude(&mut reports, Side::Computer, end);
         match self.merge(request, &session, state, reports, observer).await {
             Ok(synced) => Ok(synced),
@@ -258,9 +255,9 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
         self.carry_out(request, session, planned, observer).await
     }
 
-    async fn read_computer(&mut self, observer: Observer<'_>) -> Result<(Vec<Changes>, End), SyncError> {
+    async fn read_computer(&mut self, reports: &mut Reports, observer: Observer<'_>) -> Result<End, SyncError> {
         let side = Side::Computer;
-        let (mut told, mut records) = (Vec::new(), 0_usize);
+        let mut records = 0_usize;
         loop {
             match self
                 .computer
@@ -270,10 +267,11 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
             {
                 Heard::Batch(batch) => {
                     records = records.saturating_add(batch.len());
-                    told.push(batch);
+                    // Kept as the engine keeps it, which takes a fraction of the room.
+                    reports.add(side, batch);
                     observer(Progress::Read { side, records });
                 }
-                Heard::End(end) => return Ok((told, end)),
+                Heard::End(end) => return Ok(end),
             }
         }
     }
@@ -512,9 +510,18 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
 
 impl Session {
     fn reports(&self) -> Reports {
-        let report = |opened: &Opened| Told::new(opened.extent, opened.standing).build(opened.build.clone());
         Reports::new(report(&self.device), report(&self.computer))
     }
+}
+
+/// What a side that was opened is going to tell, with nothing in it yet.
+fn report(opened: &Opened) -> Told {
+    Told::new(opened.extent, opened.standing).build(opened.build.clone())
+}
+
+/// In the place of the device's report until the device is open. Nothing follows from it.
+fn unopened() -> Told {
+    Told::new(Extent::Changes, Standing::Foreign).complete(false)
 }
 
 /// What the end of a side's telling says about all of it.

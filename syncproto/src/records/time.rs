@@ -48,6 +48,17 @@ impl Timestamp {
         self.0.rem_euclid(DAY)
     }
 
+    /// Hours, minutes and seconds since midnight UTC.
+    #[cfg(any(feature = "vobject", all(feature = "pair", feature = "session")))]
+    pub(crate) const fn clock(self) -> (i64, i64, i64) {
+        let seconds = self.time_of_day();
+        (
+            seconds.div_euclid(3600),
+            seconds.div_euclid(60).rem_euclid(60),
+            seconds.rem_euclid(60),
+        )
+    }
+
     /// The date of something without a time of day: the UTC date when it is noon or midnight there, else that in a zone
     /// `offset` seconds east of UTC when it is midnight there, else that of the nearest midnight UTC.
     /// Spec: mobilesync, section 8.6.
@@ -71,7 +82,12 @@ impl Timestamp {
 
     /// The second in which a date lies; `None` beyond 292 thousand million years.
     pub(crate) fn of(date: Date) -> Option<Self> {
-        match SystemTime::from(date).duration_since(UNIX_EPOCH) {
+        Self::at(date.into())
+    }
+
+    /// The second in which a time of the system lies; `None` beyond 292 thousand million years.
+    pub(crate) fn at(time: SystemTime) -> Option<Self> {
+        match time.duration_since(UNIX_EPOCH) {
             Ok(after) => i64::try_from(after.as_secs()).ok().map(Self),
             Err(before) => {
                 let before = before.duration();

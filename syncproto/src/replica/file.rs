@@ -59,8 +59,6 @@ use crate::records::{CivilDate, Timestamp};
 /// `20261122T051000Z`.
 fn stamp(time: Timestamp) -> String {
     let CivilDate { year, month, day } = time.date();
-    let seconds = time.time_of_day();
-    let (hour, minute) = (seconds.div_euclid(3600), seconds.div_euclid(60).rem_euclid(60));
-    let second = seconds.rem_euclid(60);
+    let (hour, minute, second) = time.clock();
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }

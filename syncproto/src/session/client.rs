@@ -189,11 +189,8 @@ impl Opened {
     /// # Errors
     /// [`StepError`].
     pub async fn clear(mut self) -> Result<Self, StepError> {
-        self.driver.machine.clear(now())?;
-        match self.driver.next().await? {
-            Event::WillClear => Ok(self),
-            event => Err(self.driver.other(event)),
-        }
+        self.driver = clear(self.driver).await?;
+        Ok(self)
     }
 
     /// Commits, with nothing written.
@@ -273,11 +270,8 @@ impl Push {
     /// # Errors
     /// [`StepError`].
     pub async fn clear(mut self) -> Result<Self, StepError> {
-        self.driver.machine.clear(now())?;
-        match self.driver.next().await? {
-            Event::WillClear => Ok(self),
-            event => Err(self.driver.other(event)),
-        }
+        self.driver = clear(self.driver).await?;
+        Ok(self)
     }
 
     /// Commits.
@@ -295,6 +289,15 @@ impl Push {
     /// What breaks links.
     pub async fn cancel(self, reason: &str) -> Result<SyncLink, SessionError> {
         cancel(self.driver, reason).await
+    }
+}
+
+/// Has the device delete all of the class.
+async fn clear(mut driver: Box<Driver>) -> Result<Box<Driver>, StepError> {
+    driver.machine.clear(now())?;
+    match driver.next().await? {
+        Event::WillClear => Ok(driver),
+        event => Err(driver.other(event)),
     }
 }
 

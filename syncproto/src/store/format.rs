@@ -80,6 +80,19 @@ pub const MAX_VALUES: u64 = 16_000_000;
 /// Levels of nesting of a value.
 const MAX_DEPTH: usize = 32;
 
+/// Counts a value, and says no beyond [`MAX_VALUES`]: to the writer as to the reader, as what is written has to be read again.
+fn one_more(values: u64) -> Result<u64, FormatError> {
+    let found = values.saturating_add(1);
+    if found > MAX_VALUES {
+        return Err(FormatError::TooLarge {
+            what: "values",
+            found,
+            max: MAX_VALUES,
+        });
+    }
+    Ok(found)
+}
+
 /// What stands around a body.
 const HEAD: usize = 12;
 const SEAL: usize = 32;

@@ -89,13 +89,8 @@ pub(super) fn date_text(date: CivilDate) -> String {
 
 /// `20261122T051000`, of a time read as wall-clock time.
 pub(super) fn wall_text(wall: Timestamp) -> String {
-    let seconds = wall.time_of_day();
-    let (hour, minute) = (seconds.div_euclid(3600), seconds.div_euclid(60).rem_euclid(60));
-    format!(
-        "{}T{hour:02}{minute:02}{:02}",
-        date_text(wall.date()),
-        seconds.rem_euclid(60)
-    )
+    let (hour, minute, second) = wall.clock();
+    format!("{}T{hour:02}{minute:02}{second:02}", date_text(wall.date()))
 }
 
 /// The moment of a wall-clock time in a zone: the first of two, the later side of a gap.

@@ -113,7 +113,7 @@ fn single(line: &Line, separator: char) -> Option<String> {
 
 fn read_name(line: &Line, person: &mut Person) -> Option<()> {
     // Several values of one component are joined with a blank.
-    let parts = super::super::lines::Line::split(line, ';');
+    let parts = line.split(';');
     let raw: Vec<Vec<String>> = raw_components(&line.value);
     let part = |at: usize| {
         let joined = raw.get(at).map(|all| all.join(" ")).or_else(|| parts.get(at).cloned());
@@ -169,8 +169,7 @@ fn write_name(person: &Person, version: Version) -> Option<String> {
 }
 
 fn read_org(line: &Line, person: &mut Person) -> Option<()> {
-    let units = line.split(';');
-    let mut units = units.into_iter();
+    let mut units = line.split(';').into_iter();
     let company = units.next().filter(|text| !text.is_empty());
     let rest: Vec<String> = units.filter(|text| !text.is_empty()).collect();
     (company.is_some() || !rest.is_empty()).then_some(())?;

@@ -1,10 +1,11 @@
 //! Anchors of both sides in one text, and how a device stands by what it answers. Spec: mobilesync, sections 5.1 to 5.3.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use crate::DataClass;
 use crate::engine::{Extent, SessionId, Standing};
 use crate::msg::SyncType;
+use crate::records::Timestamp;
 use crate::session::machine::{Opening, Wanted};
 
 /// The longest anchor that is kept, in bytes. Devices send 26.
@@ -58,35 +59,9 @@ impl Anchors {
 
 /// Our anchor for a session: the time in UTC, a blank, the session's name, so that two sessions in one second differ.
 pub(super) fn computer_anchor(now: SystemTime, session: SessionId) -> String {
-    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} +0000 {session}")
-}
-
-/// Year, month and day of a day counted from 1970.
-fn civil(days: u64) -> (u64, u64, u64) {
-    // Years are counted from March, so that the day that leap years add is their last.
-    let days = days.saturating_add(719_468);
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let leaps = (of_era / 1_460).saturating_add(of_era / 146_096);
-    let year = of_era.saturating_add(of_era / 36_524).saturating_sub(leaps) / 365;
-    let before = year
-        .saturating_mul(365)
-        .saturating_add(year / 4)
-        .saturating_sub(year / 100);
-    let day = of_era.saturating_sub(before);
-    let march = day.saturating_mul(5).saturating_add(2) / 153;
-    let first = march.saturating_mul(153).saturating_add(2) / 5;
-    let month = if march < 10 {
-        march.saturating_add(3)
-    } else {
-        march.saturating_sub(9)
-    };
-    let year = era.saturating_mul(400).saturating_add(year);
-    let year = if month <= 2 { year.saturating_add(1) } else { year };
-    (year, month, day.saturating_sub(first).saturating_add(1))
+    let now = Timestamp::at(now).unwrap_or_default();
+    let (date, (hour, minute, second)) = (now.date(), now.clock());
+    format!("{date} {hour:02}:{minute:02}:{second:02} +0000 {session}")
 }
 
 /// How a device stands, how much it is going to tell, and with which request.
@@ -135,7 +110,7 @@ pub(super) fn stance(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
 

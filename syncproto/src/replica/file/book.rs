@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use crate::engine::{Outcome, Write};
-use crate::record::{Change, RecordId};
-use crate::records::{Graph, Timestamp};
+use crate::record::{Change, Record, RecordId};
+use crate::records::{Graph, RecordError, Timestamp};
 
 /// Files as records.
 pub(crate) trait Book: Debug + Send {
@@ -22,7 +22,7 @@ pub(crate) trait Book: Debug + Send {
     fn graph(&self) -> &Graph;
 
     /// What is told of a record, where that is not what the graph has.
-    fn told(&self, id: &RecordId) -> Option<crate::record::Record> {
+    fn told(&self, id: &RecordId) -> Option<Record> {
         self.graph().get(id).cloned()
     }
 
@@ -88,8 +88,29 @@ pub(crate) fn is_delete(write: &Write) -> bool {
 }
 
 /// The first record that a relationship names.
-pub(crate) fn first(record: &crate::record::Record, key: &str) -> Option<RecordId> {
+pub(crate) fn first(record: &Record, key: &str) -> Option<RecordId> {
     record.related(key).ok()?.into_iter().next()
+}
+
+/// Puts a record in if what it belongs to can be read, and so written, with it.
+pub(crate) fn insert_checked<T>(
+    graph: &mut Graph,
+    id: &RecordId,
+    record: &Record,
+    read: impl FnOnce(&Graph) -> Result<T, RecordError>,
+) -> Result<(), Outcome> {
+    let before = graph.get(id).cloned();
+    let put = graph
+        .insert(id.clone(), record.clone())
+        .map_err(|error| error.to_string());
+    let read = put.and_then(|()| read(graph).map(drop).map_err(|error| error.to_string()));
+    read.map_err(|reason| {
+        match before {
+            Some(before) => drop(graph.insert(id.clone(), before)),
+            None => drop(graph.remove(id)),
+        }
+        failed(reason)
+    })
 }
 
 /// Whether a text can be the name of a file on every system: letters, digits and `-_.@+`, not hidden, no name that a

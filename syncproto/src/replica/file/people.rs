@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::book::{Applied, Book, Edit, copy_id, failed, first, is_delete, is_safe_name, made_id};
+use super::book::{Applied, Book, Edit, copy_id, failed, first, insert_checked, is_delete, is_safe_name, made_id};
 use super::groups::{Sorted, hidden_file};
 use crate::engine::{Outcome, Write};
 use crate::entity;
@@ -195,30 +195,14 @@ impl People {
         }
     }
 
-    /// Puts a record in if the card it is on can be written with it.
-    fn insert_checked(&mut self, id: &RecordId, record: &Record, root: &RecordId) -> Result<(), Outcome> {
-        let before = self.graph.get(id).cloned();
-        let put = self.insert(id.clone(), record.clone());
-        let read = put.and_then(|()| {
-            Contact::read(&self.graph, root)
-                .map(drop)
-                .map_err(|error| error.to_string())
-        });
-        read.map_err(|reason| {
-            match before {
-                Some(before) => drop(self.graph.insert(id.clone(), before)),
-                None => drop(self.graph.remove(id)),
-            }
-            failed(reason)
-        })
-    }
-
     fn put_contact(&mut self, write: &Write, record: &Record) -> Result<Applied, Outcome> {
         let known = self.homes.contains_key(&write.id);
         if !known && !write.new {
             return Err(failed("the card is not there any more"));
         }
-        self.insert_checked(&write.id, record, &write.id)?;
+        insert_checked(&mut self.graph, &write.id, record, |graph| {
+            Contact::read(graph, &write.id)
+        })?;
         if !known {
             self.new_home(&write.id);
         } else if !write.new {
@@ -258,7 +242,7 @@ impl People {
             id = RecordId::new(place).unwrap_or(id);
             native = Some(id.clone());
         }
-        self.insert_checked(&id, record, &owner)?;
+        insert_checked(&mut self.graph, &id, record, |graph| Contact::read(graph, &owner))?;
         self.changed.insert(owner.clone());
         Ok(self.touch(&owner).named(native))
     }

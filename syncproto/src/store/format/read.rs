@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cabled_wire::Reader;
 use cabled_wire::plist::{Date, Dictionary, Integer, Uid, Value};
 
-use super::{FormatError, MAX_DEPTH, MAX_VALUES, SHARED, Tag};
+use super::{FormatError, MAX_DEPTH, SHARED, Tag, one_more};
 use crate::DataClass;
 use crate::engine::kept::{
     Datum, Fields, Held, Kept, Kind, More, Name, Pending, Pushed, Ref, Row, Tombstone, Why, time,
@@ -48,14 +48,7 @@ impl<'a> In<'a> {
     }
 
     fn count(&mut self) -> Result<()> {
-        self.values = self.values.saturating_add(1);
-        if self.values > MAX_VALUES {
-            return Err(FormatError::TooLarge {
-                what: "values",
-                found: self.values,
-                max: MAX_VALUES,
-            });
-        }
+        self.values = one_more(self.values)?;
         Ok(())
     }
 

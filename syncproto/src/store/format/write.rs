@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::sync::Arc;
 
-use cabled_wire::plist::Value;
+use cabled_wire::plist::{Date, Value};
 
-use super::{FormatError, MAX_BYTES, MAX_DEPTH, MAX_VALUES, SHARED, Tag};
+use super::{FormatError, MAX_BYTES, MAX_DEPTH, SHARED, Tag, one_more};
 use crate::engine::kept::{Datum, Fields, Held, Kept, Kind, More, Pending, Ref, Row, Why, since_1970};
 use crate::engine::{Bisect, EngineId, Extent, PairState, Side, Sides};
 use crate::record::{Change, Changes};
@@ -76,16 +76,8 @@ impl<'s, 'w> Out<'s, 'w> {
         Ok(())
     }
 
-    /// One more value: what is written has to be read again, so the same is counted.
     fn count(&mut self) -> Result<(), FormatError> {
-        self.values = self.values.saturating_add(1);
-        if self.values > MAX_VALUES {
-            return Err(FormatError::TooLarge {
-                what: "values",
-                found: self.values,
-                max: MAX_VALUES,
-            });
-        }
+        self.values = one_more(self.values)?;
         Ok(())
     }
 
@@ -477,6 +469,15 @@ impl<'s, 'w> Out<'s, 'w> {
         Ok(())
     }
 
+    fn plist_date(&mut self, date: Date) -> Result<(), FormatError> {
+        let (seconds, nanos) = since_1970(date.into()).ok_or(FormatError::TooLarge {
+            what: "a date",
+            found: u64::MAX,
+            max: i64::MAX.cast_unsigned(),
+        })?;
+        self.date(seconds, nanos)
+    }
+
     fn value(&mut self, value: &'s Value, depth: usize) -> Result<(), FormatError> {
         let deeper = depth.checked_sub(1).ok_or(FormatError::TooLarge {
             what: "levels",
@@ -503,14 +504,7 @@ impl<'s, 'w> Out<'s, 'w> {
                 self.tag(Tag::Real)?;
                 self.bytes(&number.to_bits().to_le_bytes())
             }
-            Value::Date(date) => {
-                let (seconds, nanos) = since_1970((*date).into()).ok_or(FormatError::TooLarge {
-                    what: "a date",
-                    found: u64::MAX,
-                    max: i64::MAX.cast_unsigned(),
-                })?;
-                self.date(seconds, nanos)
-            }
+            Value::Date(date) => self.plist_date(*date),
             Value::Data(data) => self.data(data),
             Value::Uid(uid) => {
                 self.tag(Tag::Uid)?;
