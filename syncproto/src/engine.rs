@@ -46,7 +46,8 @@
 //! The order that keeps everything safe (spec: mobilesync, section 15.6): read the computer, read the device, [`plan`],
 //! stage the computer's writes, push the device's, keep [`Execution::doubtful_state`], commit the device, make the
 //! computer's writes visible, keep [`Execution::state`]. When the device's answer to the commit is lost and the next opening
-//! shows that it did commit, go on with the kept doubtful state and read everything from both sides.
+//! shows that it did commit, go on with the kept doubtful state and read everything from both sides. When it shows that
+//! somebody else committed since, go on with the state before it, and [`PairState::take_over_arrived`] what is there.
 //!
 //! # Limits
 //! No clock and no random source: times, session names and identifiers come in. The engine knows [`Record`], [`DataClass`]
@@ -56,6 +57,7 @@
 //! [`DataClass`]: crate::DataClass
 //! [`schema`]: crate::schema
 
+mod arrived;
 mod canon;
 mod decide;
 mod draft;

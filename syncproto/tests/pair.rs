@@ -76,6 +76,8 @@ struct Phone {
     last: Arc<std::sync::Mutex<Option<String>>>,
     offered: Option<String>,
     fuse: Fuse,
+    /// Whether it says what became of each write.
+    confirms: bool,
 }
 
 fn broken() -> ReplicaError {
@@ -93,7 +95,7 @@ impl Phone {
 
 impl Replica for Phone {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::of_files().can_clear(true)
+        Capabilities::of_files().can_clear(true).confirms(self.confirms)
     }
 
     async fn open(&mut self, request: OpenRequest<'_>) -> Result<Opened, ReplicaError> {
@@ -126,8 +128,13 @@ impl Replica for Phone {
         self.struck(cleared, struck).await
     }
 
-    async fn write(&mut self, batch: Batch) -> Result<Vec<(EngineId, Outcome)>, ReplicaError> {
+    async fn write(&mut self, mut batch: Batch) -> Result<Vec<(EngineId, Outcome)>, ReplicaError> {
         let struck = self.fuse.strike();
+        // A phone that says little has numbers of its own for what is new, and gives none out twice.
+        static ROWS: AtomicU32 = AtomicU32::new(1_000);
+        for write in batch.writes.iter_mut().filter(|write| write.new && !self.confirms) {
+            write.id = id(&ROWS.fetch_add(1, Ordering::SeqCst).to_string());
+        }
         let written = self.memory.write(batch).await;
         self.struck(written, struck).await
     }
@@ -216,6 +223,7 @@ impl World {
             last: self.last.clone(),
             offered: None,
             fuse: self.fuse.clone(),
+            confirms: true,
         };
         let disk = Disk {
             memory: self.store.clone(),
@@ -350,6 +358,54 @@ async fn a_preview_writes_nothing() {
     world.check(0);
 }
 
+/// One sync of a computer with a phone that does not say what became of writes.
+async fn sync_silent(phone: &World, folder: &Memory, store: &MemoryStore) -> Result<Synced, SyncError> {
+    let device = Phone {
+        memory: phone.phone.clone(),
+        last: phone.last.clone(),
+        offered: None,
+        fuse: phone.fuse.clone(),
+        confirms: false,
+    };
+    let mut pair = Pair::new(DataClass::Contacts, device, folder.clone(), store.clone());
+    let policy = Policy::default().first_sync(FirstSync::Merge).verify(Verify::Never);
+    pair.sync(&Request::default().policy(policy), &mut |_| {}).await
+}
+
+#[tokio::test]
+async fn what_was_made_before_the_answer_was_lost_and_another_computer_came_is_there_once() {
+    let mut lost = 0;
+    for at in 0..40 {
+        let world = World::new();
+        world.phone.put(id("1"), person("Zoe"));
+        sync_silent(&world, &world.folder, &world.store).await.unwrap();
+        world.folder.put(id("ann"), person("Ann"));
+        let before = world.last.lock().unwrap().clone();
+        world.fuse.set(at);
+        let cut = sync_silent(&world, &world.folder, &world.store).await;
+        world.fuse.set(u32::MAX - 1);
+        if cut.is_ok() || *world.last.lock().unwrap() == before {
+            continue;
+        }
+        lost += 1;
+        // Another computer, which knows nothing of either, and a new name by which nobody would know Ann again.
+        let (other, others) = (Memory::default(), MemoryStore::default());
+        sync_silent(&world, &other, &others).await.unwrap();
+        assert_eq!(names(&other).len(), 2);
+        world.folder.put(id("ann"), person("Johanna"));
+        for _ in 0..2 {
+            sync_silent(&world, &world.folder, &world.store).await.unwrap();
+        }
+        let wanted = BTreeSet::from(["Johanna", "Zoe"].map(str::to_owned));
+        assert_eq!(
+            (names(&world.phone), names(&world.folder)),
+            (wanted.clone(), wanted),
+            "cut at {at}"
+        );
+    }
+    assert!(lost > 0);
+}
+
 #[tokio::test]
 async fn a_replacement_of_the_device_that_broke_off_deletes_nothing_on_the_computer() {
     for at in 0..40 {
@@ -398,6 +454,7 @@ async fn progress_is_told_in_the_order_of_the_steps() {
         last: world.last.clone(),
         offered: None,
         fuse: Fuse::default(),
+        confirms: true,
     };
     let mut pair = Pair::new(DataClass::Contacts, phone, world.folder.clone(), world.store.clone());
     let mut told = Vec::new();

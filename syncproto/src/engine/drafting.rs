@@ -167,7 +167,7 @@ impl Drafting<'_> {
             return false;
         };
         let searched = self.state.bisect.as_ref();
-        self.state.sessions % CHANCE == 0 && searched.is_none_or(|bisect| bisect.ids.contains(&item.id))
+        self.state.sessions.is_multiple_of(CHANCE) && searched.is_none_or(|bisect| bisect.ids.contains(&item.id))
     }
 
     fn part(&self, at: usize, side: Side, verb: Verb) -> bool {

@@ -12,7 +12,6 @@ use crate::engine::{
     Execution, Extent, Inputs, PairState, Planned, Report as Told, Reports, SessionId, Side, Sides, Standing, Stop,
     plan,
 };
-use crate::record::Changes;
 use crate::replica::{End, OpenRequest, Opened, Replica, ReplicaError, Told as Heard};
 use crate::store::{Entry, Loaded, Snapshot, StateStore};
 
@@ -26,6 +25,8 @@ struct Session {
     now: u64,
     device: Opened,
     computer: Opened,
+    /// What was to be known after the session before, when somebody else has committed since.
+    lost: Option<Box<PairState>>,
 }
 
 /// What is known before a session.
@@ -48,8 +49,9 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
         let Known { state, doubt, broken } = self.take_up().await?;
         // Before the device, which may be edited while this takes its time.
         let computer = self.open_computer(id, &state, broken).await?;
-        let (told, end) = match self.read_computer(observer).await {
-            Ok(told) => told,
+        let mut reports = Reports::new(unopened(), report(&computer));
+        let end = match self.read_computer(&mut reports, observer).await {
+            Ok(end) => end,
             Err(error) => {
                 log_if_failed(self.computer.abort("it could not be read").await, Side::Computer);
                 return Err(error);
@@ -61,7 +63,7 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
             true => Extent::Everything,
             false => Extent::Changes,
         };
-        let (state, device) = match self.open_device(id, state, doubt, wanted).await {
+        let (state, device, lost) = match self.open_device(id, state, doubt, wanted).await {
             Ok(opened) => opened,
             Err(error) => return Err(self.abandon(error).await),
         };
@@ -70,11 +72,9 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
             now: now(),
             device,
             computer,
+            lost,
         };
-        let mut reports = session.reports();
-        for batch in told {
-            reports.add(Side::Computer, batch);
-        }
+        *reports.get_mut(Side::Device) = report(&session.device);
         conclude(&mut reports, Side::Computer, end);
         match self.merge(request, &session, state, reports, observer).await {
             Ok(synced) => Ok(synced),
@@ -152,7 +152,7 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
         state: PairState,
         doubt: Option<Box<PairState>>,
         wanted: Extent,
-    ) -> Result<(PairState, Opened), SyncError> {
+    ) -> Result<(PairState, Opened, Option<Box<PairState>>), SyncError> {
         let doubtful = doubt.as_ref().and_then(|doubt| doubt.tokens.device.as_deref());
         let request = OpenRequest::new(id)
             .token(state.tokens.device.as_deref())
@@ -162,6 +162,7 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
             side: Side::Device,
             source,
         })?;
+        let mut lost = None;
         let state = match (opened.standing, doubt) {
             (Standing::Doubtful, Some(true_now)) => {
                 opened.standing = Standing::Own;
@@ -169,15 +170,45 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
             }
             (_, None) => state,
             (_, Some(_)) if state.replacing => self.adopt(state).await?,
-            (_, Some(_)) => {
+            (standing, Some(doubt)) => {
                 self.store.run(StateStore::close).await?;
+                lost = (standing == Standing::Foreign).then_some(doubt);
                 state
             }
         };
         self.store
             .run(move |store| store.append(Entry::Begun { session: id, at: now() }))
             .await?;
-        Ok((state, opened))
+        Ok((state, opened, lost))
+    }
+
+    /// What the session before made, and another computer left on the device, is known by its identifiers from now on.
+    async fn take_over(
+        &mut self,
+        session: &Session,
+        mut state: PairState,
+        reports: Reports,
+    ) -> Result<(PairState, Reports), SyncError> {
+        let Some(lost) = session.lost.clone() else {
+            return Ok((state, reports));
+        };
+        let (arrived, state, reports) =
+            elsewhere(move || (state.take_over_arrived(&lost, &reports), state, reports)).await?;
+        if arrived == 0 {
+            return Ok((state, reports));
+        }
+        tracing::info!(
+            arrived,
+            "another computer committed since; what was made before is there"
+        );
+        // At once: the journal that knew of it is closed, and this session may end without a commit.
+        let state = self.adopt(state).await?;
+        let begun = Entry::Begun {
+            session: session.id,
+            at: session.now,
+        };
+        self.store.run(move |store| store.append(begun)).await?;
+        Ok((state, reports))
     }
 
     /// Reads the device, plans, and carries the plan out if it may be.
@@ -191,6 +222,7 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
     ) -> Result<(Synced, Option<PairState>), SyncError> {
         let end = self.read_device(&mut reports, observer).await?;
         conclude(&mut reports, Side::Device, end);
+        let (state, reports) = self.take_over(session, state, reports).await?;
         let mut inputs = Inputs::new(session.id);
         inputs.capabilities = self.capabilities();
         inputs.policy = request.policy.clone();
@@ -223,9 +255,9 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
         self.carry_out(request, session, planned, observer).await
     }
 
-    async fn read_computer(&mut self, observer: Observer<'_>) -> Result<(Vec<Changes>, End), SyncError> {
+    async fn read_computer(&mut self, reports: &mut Reports, observer: Observer<'_>) -> Result<End, SyncError> {
         let side = Side::Computer;
-        let (mut told, mut records) = (Vec::new(), 0_usize);
+        let mut records = 0_usize;
         loop {
             match self
                 .computer
@@ -235,10 +267,11 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
             {
                 Heard::Batch(batch) => {
                     records = records.saturating_add(batch.len());
-                    told.push(batch);
+                    // Kept as the engine keeps it, which takes a fraction of the room.
+                    reports.add(side, batch);
                     observer(Progress::Read { side, records });
                 }
-                Heard::End(end) => return Ok((told, end)),
+                Heard::End(end) => return Ok(end),
             }
         }
     }
@@ -428,12 +461,13 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
         state: PairState,
     ) -> Result<(Verification, usize), SyncError> {
         let id = fresh();
-        let (state, device) = self.open_device(id, state, None, Extent::Everything).await?;
+        let (state, device, lost) = self.open_device(id, state, None, Extent::Everything).await?;
         let session = Session {
             id,
             now: now(),
             device,
             computer: Opened::own().extent(Extent::Changes),
+            lost,
         };
         match self.look(request, &session, state).await {
             Ok(seen) => Ok(seen),
@@ -476,9 +510,18 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
 
 impl Session {
     fn reports(&self) -> Reports {
-        let report = |opened: &Opened| Told::new(opened.extent, opened.standing).build(opened.build.clone());
         Reports::new(report(&self.device), report(&self.computer))
     }
+}
+
+/// What a side that was opened is going to tell, with nothing in it yet.
+fn report(opened: &Opened) -> Told {
+    Told::new(opened.extent, opened.standing).build(opened.build.clone())
+}
+
+/// In the place of the device's report until the device is open. Nothing follows from it.
+fn unopened() -> Told {
+    Told::new(Extent::Changes, Standing::Foreign).complete(false)
 }
 
 /// What the end of a side's telling says about all of it.

@@ -61,13 +61,16 @@ impl World {
         let mut own = self.device.computer.as_ref() == self.hosts[host].token.as_ref().map(|token| &token.1)
             && self.device.computer.is_some();
         // A session of which nobody knew whether it was committed.
-        if let Some((journaled, anchor, name)) = self.hosts[host].doubt.take()
-            && self.device.computer.as_ref() == Some(&name)
-        {
-            self.hosts[host].state = Some(journaled.clone());
-            self.hosts[host].token = Some((anchor, name));
-            *state = journaled;
-            own = true;
+        self.hosts[host].lost = None;
+        if let Some((journaled, anchor, name)) = self.hosts[host].doubt.take() {
+            if self.device.computer.as_ref() == Some(&name) {
+                self.hosts[host].state = Some(journaled.clone());
+                self.hosts[host].token = Some((anchor, name));
+                *state = journaled;
+                own = true;
+            } else {
+                self.hosts[host].lost = Some(journaled);
+            }
         }
         let token = self.hosts[host].token.as_ref();
         let fast = own
@@ -155,6 +158,12 @@ impl World {
             first: state.is_empty(),
         };
         let reports = self.told(host, &grounds);
+        if let (Some(lost), Standing::Foreign) = (self.hosts[host].lost.take(), device.1) {
+            let taken_over = state.take_over_arrived(&lost, &reports);
+            if std::env::var_os("CABLED_SHOW").is_some() && taken_over > 0 {
+                println!("took {taken_over} records over");
+            }
+        }
         self.device.changed.clear();
         self.device.anchor += 1;
         let anchor = self.device.anchor;

@@ -40,6 +40,8 @@ pub(crate) struct Host {
     /// The device anchor of the last committed session.
     pub(crate) token: Option<(usize, String)>,
     pub(crate) doubt: Option<(PairState, usize, String)>,
+    /// What was to be committed when somebody else committed.
+    pub(crate) lost: Option<PairState>,
     /// What the last session that the device committed was to delete on the computer; not all of it may be done.
     pub(crate) unfinished: BTreeSet<String>,
 }
@@ -95,6 +97,7 @@ impl World {
             state: None,
             token: None,
             doubt: None,
+            lost: None,
             unfinished: BTreeSet::new(),
         };
         let calm = random.one_in(3);

@@ -2,6 +2,7 @@
 //! and 10.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -15,6 +16,9 @@ use crate::replica::{Committed, End, ReplicaError, Told};
 
 /// Bytes of all files together.
 const TOTAL: u64 = 4 << 30;
+
+/// Staged files that are open at a time, until the disk has them.
+const OPEN: usize = 128;
 
 /// Records that are told in one batch.
 const TOLD: usize = 10_000;
@@ -160,8 +164,12 @@ impl Desk {
         self.unstaged = false;
         let now = Timestamp::at(SystemTime::now()).unwrap_or_default();
         let mut outcomes = Vec::new();
-        for edit in self.book.edits(now) {
-            let Some(text) = &edit.text else {
+        let mut written: Vec<File> = Vec::new();
+        for mut edit in self.book.edits(now) {
+            if written.len() >= OPEN {
+                outcomes.extend(self.flush(&mut written)?);
+            }
+            let Some(text) = edit.text.take() else {
                 if self.tags.contains_key(&edit.sheet) {
                     self.staged.push(Staged {
                         edit,
@@ -182,14 +190,12 @@ impl Desk {
                 _ => self.root.clone(),
             };
             let temporary = folder.join(disk::temporary_name(&self.session, self.staged.len()));
-            if let Err(error) = self.disk.stage(&temporary, text.as_bytes(), &target) {
-                drop(std::fs::remove_file(&temporary));
-                if is_general(&error) {
-                    self.abort();
-                    return Err(unavailable(&self.root, &error));
+            match self.disk.stage(&temporary, text.as_bytes(), &target) {
+                Ok(file) => written.push(file),
+                Err(error) => {
+                    outcomes.extend(self.not_staged(&temporary, &edit.sheet, &error)?);
+                    continue;
                 }
-                outcomes.extend(self.fail(&edit.sheet, &format!("{} could not be written: {error}", edit.sheet)));
-                continue;
             }
             self.staged.push(Staged {
                 edit,
@@ -197,9 +203,49 @@ impl Desk {
                 wanted: Some(wanted),
             });
         }
+        outcomes.extend(self.flush(&mut written)?);
         // What goes, goes last.
         self.staged.sort_by_key(|staged| staged.wanted.is_none());
         Ok(outcomes)
+    }
+
+    /// Waits until the disk has the files that were staged last; one that it does not take is staged no more.
+    fn flush(&mut self, written: &mut Vec<File>) -> Result<Vec<(EngineId, Outcome)>, ReplicaError> {
+        let files = std::mem::take(written);
+        let failed = disk::flush(&files);
+        if failed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let staged = self.staged.iter().filter_map(|staged| staged.temporary.clone());
+        let staged: Vec<PathBuf> = staged.collect();
+        let first = staged.len().saturating_sub(files.len());
+        let mut outcomes = Vec::new();
+        for (at, error) in failed {
+            let Some(temporary) = staged.get(first.saturating_add(at)) else {
+                continue;
+            };
+            let same = |staged: &Staged| staged.temporary.as_ref() == Some(temporary);
+            if let Some(at) = self.staged.iter().position(same) {
+                let sheet = self.staged.remove(at).edit.sheet;
+                outcomes.extend(self.not_staged(temporary, &sheet, &error)?);
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// A file could not be staged: what that means for the records in it.
+    fn not_staged(
+        &mut self,
+        temporary: &Path,
+        sheet: &str,
+        error: &io::Error,
+    ) -> Result<Vec<(EngineId, Outcome)>, ReplicaError> {
+        drop(std::fs::remove_file(temporary));
+        if is_general(error) {
+            self.abort();
+            return Err(unavailable(&self.root, error));
+        }
+        Ok(self.fail(sheet, &format!("{sheet} could not be written: {error}")))
     }
 
     fn fail(&self, sheet: &str, reason: &str) -> Vec<(EngineId, Outcome)> {

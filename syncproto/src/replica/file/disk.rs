@@ -3,9 +3,13 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
+
+/// How many files wait for the disk at once.
+const FLUSHERS: usize = 32;
 
 /// How long a temporary file of an earlier session is left alone: another session may be at work with it.
 const LEFTOVER: Duration = Duration::from_secs(3600);
@@ -50,8 +54,8 @@ impl Disk {
         }
     }
 
-    /// Writes a new file beside the one it is going to replace, and waits until the disk has it.
-    pub(crate) fn stage(&mut self, temporary: &Path, content: &[u8], like: &Path) -> io::Result<()> {
+    /// Writes a new file beside the one it is going to replace. It is on the disk after [`flush`].
+    pub(crate) fn stage(&mut self, temporary: &Path, content: &[u8], like: &Path) -> io::Result<File> {
         self.step()?;
         let mut file = OpenOptions::new().write(true).create_new(true).open(temporary)?;
         let written = self.step().and_then(|()| file.write_all(content));
@@ -59,7 +63,7 @@ impl Disk {
             Ok(old) => file.set_permissions(old.permissions()),
             Err(_) => Ok(()),
         });
-        kept.and_then(|()| file.sync_all())
+        kept.map(|()| file)
     }
 
     /// Puts a staged file in its place; `new` where there must be none yet.
@@ -95,6 +99,35 @@ impl Disk {
         self.step()?;
         fs::remove_dir(path)
     }
+}
+
+/// Waits until the disk has all of these files. Several wait at once: a disk that takes milliseconds to confirm one file
+/// confirms many in the same time, and folders have tens of thousands. Gives what failed, by the file's place in the list.
+pub(crate) fn flush(files: &[File]) -> Vec<(usize, io::Error)> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut failed = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(file) = files.get(at) else { return failed };
+            failed.extend(file.sync_all().err().map(|error| (at, error)));
+        }
+    };
+    std::thread::scope(|scope| {
+        let spare = FLUSHERS.min(files.len()).saturating_sub(1);
+        // This thread works, too: where no other can be had it does all of it.
+        let others: Vec<_> = (0..spare)
+            .map_while(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
+            .collect();
+        let mut failed = work();
+        for other in others {
+            match other.join() {
+                Ok(theirs) => failed.extend(theirs),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        failed
+    })
 }
 
 /// Whether something is there, a link that leads nowhere too.

@@ -186,3 +186,17 @@ fn giving_up_leaves_nothing_and_old_leftovers_of_ours_alone_are_removed() {
     let there = |name: &str| folder.path().join(name).exists();
     assert!(!there(&stale) && there(&young) && there(".cabled-mine-1.tmp") && there("b.vcf.tmp"));
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_that_the_disk_does_not_take_is_named_among_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut files: Vec<File> = (0..100)
+        .map(|n| File::create(folder.path().join(n.to_string())).unwrap())
+        .collect();
+    assert!(super::disk::flush(&files).is_empty());
+    // No disk stands behind it.
+    files.insert(41, File::open("/dev/null").unwrap());
+    let failed = super::disk::flush(&files);
+    assert_eq!(failed.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [41]);
+}
