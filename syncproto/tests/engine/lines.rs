@@ -174,3 +174,72 @@ fn a_new_card_of_a_report_of_changes_brings_new_lines() {
         next.plan()
     );
 }
+
+#[test]
+fn a_person_deleted_on_the_device_goes_from_a_folder_of_cards_that_nobody_edited() {
+    let (state, mut device) = two_cards();
+    device.retain(|(id, _)| !["1", "p", "q"].contains(id));
+    let card = vec![
+        ("a", person("Ann")),
+        ("a/0", line("a", "5550200")),
+        ("a/1", line("a", "5550100")),
+        ("b", person("Bo")),
+        ("b/0", line("b", "5550400")),
+        ("b/1", line("b", "5550300")),
+    ];
+    // Whether the folder tells everything, with its lines in whatever order, or nothing: nobody edited anything.
+    for computer in [card, Told::new()] {
+        let mut told = reports(Standing::Own, &device, &computer);
+        if computer.is_empty() {
+            *told.get_mut(Side::Computer) = Report::new(Extent::Changes, Standing::Own);
+        }
+        let planned = plan(state.clone(), told, &card_files(2));
+        assert_eq!(
+            planned.plan().count(Side::Computer, Verb::Delete),
+            1,
+            "{}",
+            planned.plan()
+        );
+        assert!(planned.plan().actions.device.is_empty(), "{}", planned.plan());
+        assert_eq!(planned.plan().notes().count(), 0, "{}", planned.plan());
+    }
+}
+
+#[test]
+fn a_member_deleted_on_the_device_goes_from_a_folder_that_keeps_its_groups_in_the_cards() {
+    let group = |members: &[&str]| {
+        let members = members.iter().map(|id| (*id).into()).collect();
+        Record::new(entity::GROUP)
+            .with("name", "Friends")
+            .with("members", Value::Array(members))
+    };
+    let device = vec![
+        ("1", person("Ann")),
+        ("p", line("1", "5550100")),
+        ("2", person("Bo")),
+        ("g", group(&["1", "2"])),
+    ];
+    let folder = vec![
+        ("a", person("Ann")),
+        ("a/0", line("a", "5550100")),
+        ("b", person("Bo")),
+        ("group Friends", group(&["a", "b"])),
+    ];
+    let first = plan(
+        PairState::new(DataClass::Contacts),
+        reports(Standing::Own, &device, &folder),
+        &card_files(1),
+    );
+    assert!(first.plan().is_empty(), "{}", first.plan());
+    let state = Execution::new(first).into_state(0);
+    let device = vec![("2", person("Bo")), ("g", group(&["2"]))];
+    let next = plan(state, reports(Standing::Own, &device, &folder), &card_files(2));
+    let actions = &next.plan().actions;
+    assert_eq!(next.plan().count(Side::Computer, Verb::Delete), 1, "{}", next.plan());
+    assert_eq!(next.plan().count(Side::Computer, Verb::Update), 1, "{}", next.plan());
+    assert!(
+        actions.device.is_empty() && next.plan().notes().count() == 0,
+        "{}",
+        next.plan()
+    );
+}
