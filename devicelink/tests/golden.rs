@@ -1,5 +1,4 @@
 //! Bytes that libimobiledevice 1.3.0 and pymobiledevice3 11.45.0 really sent, and the answers they accept.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 
 use cabled_devicelink::msg::{Detail, Encoding, Message, PLACEHOLDER, Status, limits};
 use cabled_devicelink::status::{self, FileFailure};

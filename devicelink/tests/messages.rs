@@ -1,5 +1,4 @@
 //! Properties of the message codec.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
 use cabled_devicelink::msg::{Detail, Encoding, Message, Naming, PLACEHOLDER, Status, limits};
 use cabled_devicelink::status::{FileFailure, MULTI_STATUS};

@@ -1,5 +1,5 @@
 //! The plain folder: what a device may do to it, and what it may not.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::fs;
 use std::io::Read;

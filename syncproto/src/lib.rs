@@ -67,6 +67,6 @@ pub mod store;
 pub use class::{DataClass, entity};
 
 /// The program in the README, compiled and run.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "files"))]
 #[doc = include_str!("../README.md")]
 mod readme {}

@@ -1,6 +1,6 @@
 //! A device whose every connection is played by a closure, and a TLS server in place of an iPhone.
-#![allow(dead_code, reason = "each test file uses a part")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
+#![expect(dead_code, reason = "each test file uses a part")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
 use std::collections::VecDeque;
 use std::future::Future;

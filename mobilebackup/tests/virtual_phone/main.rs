@@ -1,9 +1,8 @@
 //! Whole runs, in one process, against a phone that shares nothing with us but message types.
 #![cfg(all(feature = "live", feature = "archive"))]
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     reason = "test code"
 )]

@@ -1,5 +1,5 @@
 //! The view of all devices, on scripted sources and a clock that nobody waits for.
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,

@@ -1,7 +1,6 @@
 //! What goes over the cable: the frame codec and the host's core.
-#![allow(
+#![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::arithmetic_side_effects,

@@ -1,12 +1,5 @@
 //! The server against recorded answers of a real daemon, and our client against the server.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::arithmetic_side_effects,
-    clippy::expect_used,
-    reason = "test code"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "test code")]
 
 mod answers;
 mod client;

@@ -1,7 +1,6 @@
 //! Both cores of the multiplexer on a simulated link: a seed, a clock moved by hand, no task and no sleep.
-#![allow(
+#![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::arithmetic_side_effects,

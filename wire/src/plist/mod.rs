@@ -236,8 +236,10 @@ fn invalid(error: plist::Error) -> WireError {
 /// ```
 #[macro_export]
 macro_rules! dict {
-    ($($key:expr => $value:expr),* $(,)?) => {{
-        #[allow(unused_mut, clippy::allow_attributes_without_reason)]
+    () => {
+        $crate::plist::Dictionary::new()
+    };
+    ($($key:expr => $value:expr),+ $(,)?) => {{
         let mut dictionary = $crate::plist::Dictionary::new();
         $(dictionary.insert(::std::string::String::from($key), $crate::plist::Value::from($value));)*
         dictionary

@@ -1,6 +1,6 @@
 //! The exchange against scripted devices, recorded ones, and folders that fail.
 
-#![allow(clippy::arithmetic_side_effects, reason = "test code")]
+#![expect(clippy::arithmetic_side_effects, reason = "test code")]
 
 mod device;
 mod endings;
