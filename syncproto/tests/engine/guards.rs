@@ -54,6 +54,35 @@ fn an_erased_device_is_met_anew_and_nothing_is_deleted() {
 }
 
 #[test]
+fn a_device_that_gave_all_its_records_new_numbers_is_met_anew_and_nothing_is_deleted() {
+    let before = vec![("1", person("Ann")), ("2", person("Bo")), ("3", person("Cy"))];
+    let computer = vec![
+        ("a", person("Ann").with("x-only-here", "kept")),
+        ("b", person("Bo")),
+        ("c", person("Cy")),
+    ];
+    let state = agreed(DataClass::Contacts, &before, &computer);
+    // Another computer replaced what was on the device, and left one out.
+    let after = vec![("11", person("Ann")), ("12", person("Bo").with("notes", "theirs"))];
+    let met = plan(
+        state.clone(),
+        reports(Standing::Foreign, &after, &computer),
+        &inputs(2, &merge()),
+    );
+    assert_eq!(met.plan().count(Side::Computer, Verb::Delete), 0, "{}", met.plan());
+    assert_eq!(met.plan().count(Side::Computer, Verb::Create), 0, "{}", met.plan());
+    assert_eq!(met.plan().count(Side::Device, Verb::Create), 1, "{}", met.plan());
+    // Others under other numbers are others.
+    let others = vec![("11", person("Di"))];
+    let met = plan(
+        state,
+        reports(Standing::Foreign, &others, &computer),
+        &inputs(2, &merge()),
+    );
+    assert_eq!(met.plan().count(Side::Computer, Verb::Delete), 3, "{}", met.plan());
+}
+
+#[test]
 fn a_reused_row_number_is_a_deletion_and_a_new_record() {
     let before = vec![("1", Record::new(entity::CONTACT).with("first name", "Ann"))];
     let reused = vec![("1", Record::new(entity::CONTACT).with("first name", "Zoe"))];

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::canon;
 use super::super::likeness::{kin, plain, value_of};
-use super::{EntityKind, Fields, Fresh, Is, People, Ref, Side, Terms};
+use super::{Datum, EntityKind, Fields, Fresh, Is, Item, People, Ref, Side, Terms};
 
 impl People {
     /// Looks whether reported records still are who they were: where identifiers may be reused, and where the map is not
@@ -13,6 +13,10 @@ impl People {
     pub(super) fn judge(&mut self, side: Side, mut fresh: Vec<Fresh>, reused: bool, terms: &Terms<'_>) -> Vec<Fresh> {
         let (check, derive) = (*terms.check.get(side), *terms.derive.get(side));
         if !reused && !check {
+            return fresh;
+        }
+        if check && self.renumbered(side, &fresh) {
+            *self.discarded.get_mut(side) = true;
             return fresh;
         }
         let (mut suspects, mut judged) = (Vec::new(), 0_usize);
@@ -41,6 +45,44 @@ impl People {
             self.slip(side, at, derive, parts.get(&at), &mut fresh);
         }
         fresh
+    }
+
+    /// Whether the side has none of its records under the identifiers that are known, and at least half of them under new
+    /// ones, as it seems: it was restored, or replaced by somebody. Nobody deleted all of that.
+    fn renumbered(&self, side: Side, fresh: &[Fresh]) -> bool {
+        let whole = |item: &&Item| item.kind() != EntityKind::Child && item.row.native.get(side).is_some();
+        if fresh.is_empty() || self.items.iter().filter(whole).any(|item| item.there(side)) {
+            return false;
+        }
+        let title = |fields: &Fields| {
+            let keys = fields.shape.map_or(&[][..], |shape| shape.title);
+            let text = |key: &&str| {
+                fields
+                    .get(key)
+                    .and_then(Datum::text)
+                    .map(canon::fold)
+                    .unwrap_or_default()
+            };
+            let title: Vec<String> = keys.iter().map(text).collect();
+            title
+                .iter()
+                .any(|text| !text.is_empty())
+                .then(|| (fields.entity.clone(), title))
+        };
+        let new: HashSet<_> = fresh.iter().filter_map(|(_, fields)| title(fields)).collect();
+        let (mut all, mut found) = (0_usize, 0_usize);
+        for item in self.items.iter().filter(whole) {
+            all = all.saturating_add(1);
+            let again = item
+                .row
+                .agreed
+                .get(side)
+                .as_deref()
+                .and_then(title)
+                .is_some_and(|title| new.contains(&title));
+            found = found.saturating_add(usize::from(again));
+        }
+        found > 0 && found.saturating_mul(2) >= all
     }
 
     /// What belonged to some items when it was agreed.
