@@ -164,6 +164,10 @@ impl One<'_> {
         };
         let older = pushes.find(|push| equal(push.wanted.as_deref()));
         let skipped = equal(pending.before.as_deref());
+        // A group whose transfer the other way failed went along as it was here: what the side makes of it still has to get
+        // there.
+        let agreed = item.row.agreed.get(self.side).as_deref();
+        let was_agreed = canon::same(agreed, newest.wanted.as_deref(), &takes);
         let report = GivenUp {
             at: self.at,
             side: self.side,
@@ -182,7 +186,7 @@ impl One<'_> {
             let other = item.now(self.side.other()).cloned();
             self.agree(item, group, Some(now), other.as_ref());
             self.settled.given_up.push(report);
-        } else if self.ground.directly_after && self.ground.own && pending.pushes.len() == 1 {
+        } else if self.ground.directly_after && self.ground.own && pending.pushes.len() == 1 && was_agreed {
             self.agree(item, group, Some(now), newest.other.as_ref());
             self.settled.rewritten.push(report);
         }

@@ -52,3 +52,8 @@ fn any_schedule_of_edits_failures_and_cuts_converges() {
         "{failed} of {count} schedules failed: {failures:#?}"
     );
 }
+
+#[test]
+fn what_did_not_get_to_the_computer_is_not_agreed_because_the_device_spells_it_in_another_way() {
+    World::new(61433).run();
+}
