@@ -261,9 +261,16 @@ impl Execution {
 
     /// [`state`](Self::state), when nothing else is wanted of the execution.
     #[must_use]
-    pub fn into_state(mut self, now: u64) -> PairState {
+    pub fn into_state(self, now: u64) -> PairState {
+        self.into_parts(now).0
+    }
+
+    /// [`into_state`](Self::into_state), and the plan that was carried out.
+    #[must_use]
+    pub fn into_parts(mut self, now: u64) -> (PairState, Plan) {
         let before = std::mem::replace(&mut self.planned.state, PairState::new(crate::DataClass::Contacts));
-        self.after(before, now, None)
+        let state = self.after(before, now, None);
+        (state, self.planned.plan)
     }
 
     /// The state for the journal, to be entered when the device turns out to have committed and nobody knows which of the

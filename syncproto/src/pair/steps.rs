@@ -338,8 +338,8 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
             pending: state.pending(),
             records: state.len(),
         };
-        let (plan, now) = (execution.plan().clone(), session.now);
-        let mut state = elsewhere(move || execution.state(now)).await?;
+        let now = session.now;
+        let (mut state, plan) = elsewhere(move || execution.into_parts(now)).await?;
         state.tokens.computer = committed.token.or_else(|| session.computer.token.clone());
         if commits {
             state.tokens.device.clone_from(&session.device.token);
@@ -496,7 +496,7 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
             .commit_device(session, Execution::new(planned), &mut |_| {})
             .await?;
         let now = session.now;
-        let mut state = elsewhere(move || execution.state(now)).await?;
+        let mut state = elsewhere(move || execution.into_state(now)).await?;
         (state.sessions, state.build_sessions) = counted;
         state.tokens = Sides {
             device: session.device.token.clone(),
