@@ -157,10 +157,11 @@ impl<'a> Deciding<'a> {
             item.row.agreed.computer.as_ref(),
             item.row.agreed.device.as_ref(),
         ];
-        match sides.into_iter().flatten().find_map(|fields| key(fields)) {
-            Some(Ref::Known(id)) => self.people.at.get(&id).copied().filter(|whole| *whole != at),
-            _ => None,
-        }
+        // A side that lacks the whole names something unknown; the others may know it.
+        sides.into_iter().flatten().find_map(|fields| match key(fields)? {
+            Ref::Known(id) => self.people.at.get(&id).copied().filter(|whole| *whole != at),
+            Ref::Unknown(_) => None,
+        })
     }
 
     fn item(&self, at: usize) -> Option<&Item> {
@@ -276,6 +277,10 @@ impl<'a> Deciding<'a> {
     /// One side deleted it.
     fn deleted(&mut self, at: usize, by: Side) {
         let keeper = by.other();
+        if self.item(at).is_some_and(|item| item.kind() == EntityKind::Child) {
+            // What it hung on is on neither side any more: it went with that, and no side could take it back.
+            return self.set(at, Fate::Go);
+        }
         let parts = self.all_parts(at);
         let edited = self.changed(at, keeper) || parts.iter().any(|part| self.changed(*part, keeper));
         if !edited {

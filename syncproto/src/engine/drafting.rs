@@ -178,10 +178,14 @@ impl Drafting<'_> {
             .people
             .owner(at, side)
             .or_else(|| self.people.owner(at, side.other()));
-        let stays = owner.is_some_and(|owner| self.verdicts.fate(owner) == Fate::Stay);
+        // Only what is there takes its parts along; one that hung on nothing is removed by itself.
+        let goes_too = owner.is_some_and(|owner| {
+            let there = self.people.items.get(owner).is_some_and(|owner| owner.there(side));
+            there && self.verdicts.fate(owner) != Fate::Stay
+        });
         item.kind() == EntityKind::Child
             && match verb {
-                Verb::Delete => !stays,
+                Verb::Delete => goes_too,
                 _ => true,
             }
     }

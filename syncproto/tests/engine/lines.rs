@@ -243,3 +243,43 @@ fn a_member_deleted_on_the_device_goes_from_a_folder_that_keeps_its_groups_in_th
         next.plan()
     );
 }
+
+#[test]
+fn a_number_whose_person_never_got_to_the_computer_goes_when_the_person_is_deleted_on_the_device() {
+    let number = |owner: &str| {
+        Record::new(entity::PHONE_NUMBER)
+            .with("contact", Value::Array(vec![owner.into()]))
+            .with("value", "555 0100")
+    };
+    let device = vec![("41", person("Ann")), ("3/41/0", number("41"))];
+    let first = planned(PairState::new(DataClass::Contacts), &device, &Told::new(), &merge());
+    let mut execution = Execution::new(first);
+    // A program that keeps numbers apart from people takes the number and not the person.
+    let mut kept = None;
+    while let Some(batch) = execution.next_batch(Side::Computer) {
+        let outcomes: Vec<_> = batch
+            .writes
+            .iter()
+            .map(|write| {
+                kept = Some(write.id.clone());
+                let native = Some(write.id.clone());
+                (write.engine, Outcome::Done { native })
+            })
+            .collect();
+        execution.handle_outcomes(Side::Computer, outcomes);
+    }
+    let ann = execution.plan().actions.computer.iter();
+    let ann = ann.clone().find(|action| action.entity == entity::CONTACT).unwrap().id;
+    let reason = "somebody else changed it".to_owned();
+    execution.handle_outcomes(Side::Computer, [(ann, Outcome::Failed { reason })]);
+    let state = execution.into_state(0);
+    let left: &'static str = kept.unwrap().to_string().leak();
+    let owner: &'static str = ann.to_string().leak();
+
+    let after = planned(state, &Told::new(), &vec![(left, number(owner))], &merge());
+    let computer = &after.plan().actions.computer;
+    assert_eq!(computer.len(), 1, "{}", after.plan());
+    assert_eq!((computer[0].verb, computer[0].part), (Verb::Delete, false));
+    assert_eq!(after.plan().conflicts().count(), 0, "{}", after.plan());
+    assert!(after.plan().actions.device.is_empty(), "{}", after.plan());
+}
