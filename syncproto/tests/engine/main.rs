@@ -6,6 +6,7 @@ mod arrived;
 mod broken;
 mod guards;
 mod lines;
+mod memberships;
 mod pushes;
 mod selections;
 
