@@ -109,11 +109,11 @@ pub(crate) struct Row {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct More {
     /// Pushes whose effect was not seen yet.
-    pub(crate) pending: Sides<Option<Pending>>,
+    pub(crate) pending: Sides<Option<Box<Pending>>>,
     /// How often a side skipped a transfer of a group; `*` is the record as a whole.
     pub(crate) rejects: Vec<(Side, Box<str>, u8)>,
     /// Not sent to this side until the other side's content changes.
-    pub(crate) held: Sides<Option<Held>>,
+    pub(crate) held: Sides<Option<Box<Held>>>,
 }
 
 /// Why a record is not sent to a side, and what the other side had when that was decided.
@@ -193,11 +193,11 @@ impl Row {
     }
 
     pub(crate) fn pending(&self, side: Side) -> Option<&Pending> {
-        self.more.as_ref()?.pending.get(side).as_ref()
+        self.more.as_ref()?.pending.get(side).as_deref()
     }
 
     pub(crate) fn held(&self, side: Side) -> Option<&Held> {
-        self.more.as_ref()?.held.get(side).as_ref()
+        self.more.as_ref()?.held.get(side).as_deref()
     }
 
     pub(crate) fn rejects(&self, side: Side, group: &str) -> u8 {

@@ -219,9 +219,9 @@ impl<'a> In<'a> {
 
     fn more(&mut self) -> Result<More> {
         Ok(More {
-            pending: self.both(|input| input.optional(Self::pending))?,
+            pending: self.both(|input| input.optional(|input| input.pending().map(Box::new)))?,
             rejects: self.list(|input| Ok((input.side()?, Box::from(input.text()?), input.small("rejects")?)))?,
-            held: self.both(|input| input.optional(Self::held))?,
+            held: self.both(|input| input.optional(|input| input.held().map(Box::new)))?,
         })
     }
 

@@ -259,14 +259,14 @@ impl<'s, 'w> Out<'s, 'w> {
 
     fn more(&mut self, more: &'s More) -> Result<(), FormatError> {
         self.both(&more.pending, |out, pending| {
-            out.optional(pending.as_ref(), Self::pending)
+            out.optional(pending.as_deref(), Self::pending)
         })?;
         self.list(&more.rejects, |out, (side, group, count)| {
             out.side(*side)?;
             out.text(group)?;
             out.number((*count).into())
         })?;
-        self.both(&more.held, |out, held| out.optional(held.as_ref(), Self::held))
+        self.both(&more.held, |out, held| out.optional(held.as_deref(), Self::held))
     }
 
     fn pending(&mut self, pending: &'s Pending) -> Result<(), FormatError> {
