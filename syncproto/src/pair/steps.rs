@@ -47,8 +47,12 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
     ) -> Result<(Synced, Option<PairState>), SyncError> {
         let id = request.approval.map_or_else(fresh, |approval| approval.session);
         let Known { state, doubt, broken } = self.take_up().await?;
-        // Before the device, which may be edited while this takes its time.
-        let computer = self.open_computer(id, &state, broken).await?;
+        // A session that broke off had the device forget what it told; and its anchors are times in seconds, so it may not
+        // even notice.
+        let due = broken || state.wants_full(now());
+        // Before the device, which may be edited while this takes its time. A folder goes by the times of its files: what a
+        // program changed without a trace there is found out when the device is read in full, too.
+        let computer = self.open_computer(id, &state, due).await?;
         let mut reports = Reports::new(unopened(), report(&computer));
         let end = match self.read_computer(&mut reports, observer).await {
             Ok(end) => end,
@@ -57,9 +61,7 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
                 return Err(error);
             }
         };
-        // A session that broke off had the device forget what it told; and its anchors are times in seconds, so it may not
-        // even notice.
-        let wanted = match broken || state.tokens.device.is_none() || state.wants_full(now()) {
+        let wanted = match due || state.tokens.device.is_none() {
             true => Extent::Everything,
             false => Extent::Changes,
         };

@@ -1,8 +1,11 @@
 //! A folder on a computer that fails now and then.
 
-use cabled_syncproto::engine::{Batch, Capabilities, EngineId, Outcome, Write};
-use cabled_syncproto::record::Change;
-use cabled_syncproto::replica::{Committed, Memory, OpenRequest, Opened, Replica, ReplicaError, Told};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use cabled_syncproto::engine::{Batch, Capabilities, EngineId, Extent, Outcome, Write};
+use cabled_syncproto::record::{Change, Changes, Record, RecordId};
+use cabled_syncproto::replica::{Committed, End, Memory, OpenRequest, Opened, Replica, ReplicaError, Told};
 
 /// What goes wrong on the computer in one session.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,18 +22,46 @@ pub(crate) enum Fault {
     Unavailable,
 }
 
+/// What a folder held after each commit, by which it knows what changed since.
+#[derive(Clone, Default)]
+pub(crate) struct Pictures(Arc<Mutex<Vec<BTreeMap<RecordId, Record>>>>);
+
+impl Pictures {
+    /// Takes one, and gives its name.
+    fn take(&self, records: BTreeMap<RecordId, Record>) -> String {
+        let mut all = self.0.lock().unwrap();
+        all.push(records);
+        (all.len() - 1).to_string()
+    }
+
+    /// What changed since the one of that name.
+    fn since(&self, name: &str, now: &BTreeMap<RecordId, Record>) -> Changes {
+        let all = self.0.lock().unwrap();
+        let then = &all[name.parse::<usize>().unwrap()];
+        let new = now.iter().filter(|(id, record)| then.get(id) != Some(record));
+        let gone = then.keys().filter(|id| !now.contains_key(id));
+        let new = new.map(|(id, record)| (id.clone(), Change::Upsert(record.clone())));
+        new.chain(gone.map(|id| (id.clone(), Change::Delete))).collect()
+    }
+}
+
 pub(crate) struct Folder {
     pub(crate) memory: Memory,
     pub(crate) fault: Fault,
+    /// With these it tells what changed, and without them all it has.
+    pictures: Option<Pictures>,
+    changes: Option<Changes>,
     staged: Vec<Write>,
     number: usize,
 }
 
 impl Folder {
-    pub(crate) fn new(memory: Memory, fault: Fault) -> Self {
+    pub(crate) fn new(memory: Memory, pictures: Option<Pictures>, fault: Fault) -> Self {
         Self {
             memory,
             fault,
+            pictures,
+            changes: None,
             staged: Vec::new(),
             number: 0,
         }
@@ -56,11 +87,21 @@ impl Replica for Folder {
             });
         }
         self.staged.clear();
-        self.memory.open(request).await
+        let opened = self.memory.open(request).await?;
+        let since = self.pictures.as_ref().zip(request.token.filter(|_| !request.full));
+        self.changes = since.map(|(pictures, name)| pictures.since(name, &self.memory.all()));
+        Ok(match self.changes {
+            Some(_) => opened.extent(Extent::Changes),
+            None => opened,
+        })
     }
 
     async fn read(&mut self) -> Result<Told, ReplicaError> {
-        self.memory.read().await
+        match &mut self.changes {
+            Some(changes) if changes.is_empty() => Ok(Told::End(End::complete())),
+            Some(changes) => Ok(Told::Batch(std::mem::take(changes))),
+            None => self.memory.read().await,
+        }
     }
 
     async fn clear(&mut self) -> Result<(), ReplicaError> {
@@ -98,6 +139,7 @@ impl Replica for Folder {
             }
         }
         self.memory.abort("it was taken apart by hand").await?;
+        committed.token = self.pictures.as_ref().map(|pictures| pictures.take(self.memory.all()));
         Ok(committed)
     }
 

@@ -13,7 +13,7 @@ use cabled_virtualdevice::sync::{SyncFault, SyncOptions};
 
 use crate::edits::{Member, Place, Random, Shape, new_root, of_entity, refs, shape, text};
 use crate::link;
-use crate::sides::{Fault, Folder};
+use crate::sides::{Fault, Folder, Pictures};
 
 /// Messages at which the connection may break.
 const REQUESTS: [&str; 5] = [
@@ -35,6 +35,8 @@ pub(crate) struct Host {
     pub(crate) number: u64,
     pub(crate) folder: Memory,
     pub(crate) store: MemoryStore,
+    /// The folder tells what changed.
+    pictures: Option<Pictures>,
 }
 
 pub(crate) struct World {
@@ -88,6 +90,7 @@ impl World {
             number,
             folder: Memory::default(),
             store: MemoryStore::default(),
+            pictures: seed.is_multiple_of(3).then(Pictures::default),
         };
         Self {
             calm: random.one_in(2),
@@ -189,7 +192,7 @@ impl World {
         for _ in 0..3 {
             let link = link::connect(&self.phone, bytes).await?;
             let device = Device::new(link, self.class.clone());
-            let folder = Folder::new(host.folder.clone(), fault);
+            let folder = Folder::new(host.folder.clone(), host.pictures.clone(), fault);
             let mut pair = Pair::new(self.class.clone(), device, folder, host.store.clone());
             let shows = std::env::var_os("CABLED_SHOW").is_some();
             let mut observer = |progress: Progress<'_>| {
