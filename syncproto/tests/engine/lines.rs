@@ -52,7 +52,7 @@ fn agreed_cards(device: &Told, computer: &Told) -> PairState {
         &card_files(1),
     );
     assert!(first.plan().is_empty(), "{}", first.plan());
-    Execution::new(first).state(0)
+    Execution::new(first).into_state(0)
 }
 
 /// Two people with two numbers each, known to both sides.
@@ -216,13 +216,7 @@ fn a_member_deleted_on_the_device_goes_from_a_folder_that_keeps_its_groups_in_th
         ("b", person("Bo")),
         ("group Friends", group(&["a", "b"])),
     ];
-    let first = plan(
-        PairState::new(DataClass::Contacts),
-        reports(Standing::Own, &device, &folder),
-        &card_files(1),
-    );
-    assert!(first.plan().is_empty(), "{}", first.plan());
-    let state = Execution::new(first).into_state(0);
+    let state = agreed_cards(&device, &folder);
     let device = vec![("2", person("Bo")), ("g", group(&["2"]))];
     let next = plan(state, reports(Standing::Own, &device, &folder), &card_files(2));
     let actions = &next.plan().actions;
