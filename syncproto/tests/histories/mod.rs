@@ -1,5 +1,8 @@
 //! States as sessions leave them: two sides that are edited at random, with skips, refusals, conflicts and deletions.
 
+#[path = "../schedules/random.rs"]
+mod random;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -10,23 +13,7 @@ use cabled_syncproto::engine::{
 use cabled_syncproto::record::{Change, Changes, Record, RecordId};
 use cabled_syncproto::{DataClass, entity};
 use cabled_wire::plist::{Date, Dictionary, Uid, Value};
-
-/// SplitMix64: a history is its seed.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-}
+pub(crate) use random::Random;
 
 type Records = BTreeMap<String, Record>;
 
@@ -55,7 +42,7 @@ pub(crate) fn value(number: u64) -> Value {
 fn edit(random: &mut Random, side: &mut Records, here: &str, count: &mut u64) {
     *count += 1;
     let keys: Vec<String> = side.keys().cloned().collect();
-    let any = keys.get(usize::try_from(random.below(keys.len().max(1) as u64)).unwrap());
+    let any = keys.get(random.below(keys.len().max(1)));
     match (random.below(6), any) {
         (0 | 1, _) | (_, None) => {
             let name = format!("{here}{count}");
