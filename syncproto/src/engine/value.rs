@@ -188,6 +188,8 @@ impl PartialEq for Fields {
     }
 }
 
+impl Eq for Fields {}
+
 impl fmt::Debug for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys: Vec<&str> = self.list.iter().map(|(key, _)| &**key).collect();
