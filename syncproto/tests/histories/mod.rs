@@ -235,7 +235,7 @@ pub(crate) fn grown(contacts: usize, seed: u64, sessions: u32) -> Vec<PairState>
         let told = Report::new(Extent::Changes, Standing::Own);
         let mut reports = Reports::new(told.clone(), told);
         let edit = |_| {
-            let native = id(&random.below(contacts as u64 + 3).to_string());
+            let native = id(&random.below(contacts + 3).to_string());
             let edited = Record::new(entity::CONTACT).with("first name", format!("Edited {session}"));
             match random.below(4) {
                 0 => (native, Change::Delete),
