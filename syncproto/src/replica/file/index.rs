@@ -1,0 +1,341 @@
+//! What is known of cards that are not in memory: which file has which records, and the words they are sorted under. No I/O.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::people::Groups;
+use crate::record::RecordId;
+
+/// A card, without what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) native: Arc<str>,
+    pub(crate) group: bool,
+    /// It was made in this session.
+    pub(crate) made: bool,
+    /// The words in its `CATEGORIES`: their number in the list of sets.
+    words: u32,
+}
+
+/// Cards by file and by identifier. Some 250 bytes a card.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    files: BTreeMap<Arc<str>, Box<[Known]>>,
+    homes: HashMap<Arc<str>, Arc<str>>,
+    /// Most cards have no words, and the others few different ones.
+    sets: Vec<Arc<[String]>>,
+    numbers: HashMap<Arc<[String]>, u32>,
+}
+
+impl Index {
+    /// A card that is to be put in.
+    pub(crate) fn known(&mut self, native: &str, group: bool, words: Vec<String>) -> Known {
+        Known {
+            native: native.into(),
+            group,
+            made: false,
+            words: self.number(words),
+        }
+    }
+
+    fn number(&mut self, words: Vec<String>) -> u32 {
+        if words.is_empty() {
+            return 0;
+        }
+        if let Some(number) = self.numbers.get(words.as_slice()) {
+            return *number;
+        }
+        let words: Arc<[String]> = words.into();
+        self.sets.push(Arc::clone(&words));
+        // Cards are counted in 32 bits, and a card has one set.
+        let number = u32::try_from(self.sets.len()).unwrap_or(u32::MAX);
+        self.numbers.insert(words, number);
+        number
+    }
+
+    /// Which cards a file has, in the order in which they stand in it.
+    pub(crate) fn put(&mut self, sheet: &Arc<str>, cards: Vec<Known>) {
+        let before = self.files.insert(Arc::clone(sheet), Box::default());
+        for card in before.iter().flatten() {
+            self.homes.remove(&card.native);
+        }
+        for card in &cards {
+            self.homes.insert(Arc::clone(&card.native), Arc::clone(sheet));
+        }
+        self.files.insert(Arc::clone(sheet), cards.into());
+    }
+
+    /// Puts a card behind those of a file.
+    pub(crate) fn add(&mut self, sheet: &Arc<str>, card: Known) {
+        self.homes.insert(Arc::clone(&card.native), Arc::clone(sheet));
+        let cards = self.files.entry(Arc::clone(sheet)).or_default();
+        *cards = std::mem::take(cards).into_iter().chain([card]).collect();
+    }
+
+    /// Forgets a card, and gives the file it was in.
+    pub(crate) fn drop_card(&mut self, id: &RecordId) -> Option<Arc<str>> {
+        let sheet = self.homes.remove(id.as_str())?;
+        if let Some(cards) = self.files.get_mut(&sheet) {
+            let rest = std::mem::take(cards).into_iter();
+            *cards = rest.filter(|card| *card.native != *id.as_str()).collect();
+        }
+        Some(sheet)
+    }
+
+    /// Forgets a file, and gives the cards that were in it.
+    pub(crate) fn remove(&mut self, sheet: &str) -> Box<[Known]> {
+        let cards = self.files.remove(sheet).unwrap_or_default();
+        for card in &cards {
+            self.homes.remove(&card.native);
+        }
+        cards
+    }
+
+    /// The cards of a file; `None` where no such file is known.
+    pub(crate) fn cards(&self, sheet: &str) -> Option<&[Known]> {
+        self.files.get(sheet).map(|cards| &**cards)
+    }
+
+    /// A file's name as it is kept here.
+    pub(crate) fn name(&self, sheet: &str) -> Option<&Arc<str>> {
+        self.files.get_key_value(sheet).map(|(name, _)| name)
+    }
+
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&Arc<str>, &[Known])> {
+        self.files.iter().map(|(name, cards)| (name, &**cards))
+    }
+
+    /// The file that has a record.
+    pub(crate) fn home(&self, id: &RecordId) -> Option<&Arc<str>> {
+        self.homes.get(id.as_str())
+    }
+
+    pub(crate) fn has(&self, id: &RecordId) -> bool {
+        self.homes.contains_key(id.as_str())
+    }
+
+    pub(crate) fn get(&self, id: &RecordId) -> Option<&Known> {
+        let cards = self.files.get(self.home(id)?)?;
+        cards.iter().find(|card| *card.native == *id.as_str())
+    }
+
+    pub(crate) fn words(&self, card: &Known) -> &[String] {
+        let at = (card.words as usize).checked_sub(1);
+        at.and_then(|at| self.sets.get(at)).map_or(&[], |words| words)
+    }
+
+    /// Enters the words of a card that changed.
+    pub(crate) fn set_words(&mut self, id: &RecordId, words: Vec<String>) {
+        let number = self.number(words);
+        let cards = self.homes.get(id.as_str()).and_then(|sheet| self.files.get_mut(sheet));
+        let mut cards = cards.into_iter().flat_map(|cards| cards.iter_mut());
+        if let Some(card) = cards.find(|card| *card.native == *id.as_str()) {
+            card.words = number;
+        }
+    }
+
+    /// Cards of people and companies.
+    pub(crate) fn contacts(&self) -> impl Iterator<Item = (&Arc<str>, &Known)> {
+        let cards = self.files.iter().flat_map(|(sheet, cards)| cards.iter().map(move |card| (sheet, card)));
+        cards.filter(|(_, card)| !card.group)
+    }
+}
+
+/// What one session remembers of a folder for the next: a text of lines.
+///
+/// The first line is the format, its number, how groups are kept, which version of this software wrote it, and `tell` where
+/// the groups without a card have to be told the next time whatever happened. The rest is there only if files need not be read
+/// again to know what they are: a line `w` with words for every set of them, a line `g` for every group without a card, a
+/// line for every file and a last one that says how many files there were. Fields are divided by tabs. A file has its print
+/// or `-`, its name, and a field for each card: `c` for a contact or `g` for a group, the number of its words' set, and after
+/// a colon its identifier where that is not what the file's name begins with.
+#[derive(Debug)]
+pub(crate) struct Remembered {
+    pub(crate) index: Index,
+    /// The files that are as they were if they have these prints.
+    pub(crate) prints: HashMap<Arc<str>, u64>,
+    /// Groups without a card that were told.
+    pub(crate) groups: Vec<RecordId>,
+    /// They have to be told again.
+    pub(crate) tell: bool,
+}
+
+/// What wrote a token: another version may read files in another way.
+const WRITER: &str = env!("CARGO_PKG_VERSION");
+const FORMAT: &str = "contacts 2";
+
+/// The first line.
+pub(crate) fn head(groups: Groups, tell: bool) -> String {
+    let groups = groups.word();
+    let tell = if tell { " tell" } else { "" };
+    format!("{FORMAT} {groups} {WRITER}{tell}")
+}
+
+/// How groups are kept, as a token of any version says it.
+pub(crate) fn groups_of(token: &str) -> Option<&str> {
+    let mut words = token.lines().next()?.split(' ');
+    let named = words.next() == Some("contacts");
+    words.nth(1).filter(|_| named)
+}
+
+fn escaped(out: &mut String, text: &str) {
+    if !text.contains(['\t', '\n', '\r', '\\']) {
+        return out.push_str(text);
+    }
+    for c in text.chars() {
+        match c {
+            '\t' => out.push_str("\\t"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\\' => out.push_str("\\\\"),
+            c => out.push(c),
+        }
+    }
+}
+
+fn plain(text: &str) -> Option<String> {
+    if !text.contains('\\') {
+        return Some(text.to_owned());
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        out.push(match c {
+            '\\' => match chars.next()? {
+                't' => '\t',
+                'n' => '\n',
+                'r' => '\r',
+                '\\' => '\\',
+                _ => return None,
+            },
+            c => c,
+        });
+    }
+    Some(out)
+}
+
+/// What a card's file is called if it is called after it.
+fn stem(name: &str) -> &str {
+    name.strip_suffix(".vcf").unwrap_or(name)
+}
+
+/// All lines after the first.
+pub(crate) fn write<'a>(
+    out: &mut String,
+    index: &Index,
+    groups: impl Iterator<Item = &'a RecordId>,
+    print: &dyn Fn(&str) -> Option<u64>,
+) {
+    // Words that no card has any more are forgotten.
+    let mut numbers: HashMap<u32, usize> = HashMap::new();
+    for card in index.files().flat_map(|(_, cards)| cards).filter(|card| card.words > 0) {
+        let next = numbers.len().saturating_add(1);
+        if numbers.contains_key(&card.words) {
+            continue;
+        }
+        numbers.insert(card.words, next);
+        out.push_str("\nw");
+        for word in index.words(card) {
+            out.push('\t');
+            escaped(out, word);
+        }
+    }
+    for group in groups {
+        out.push_str("\ng\t");
+        escaped(out, group.as_str());
+    }
+    for (name, cards) in index.files() {
+        match print(name) {
+            Some(print) => out.push_str(&format!("\n{print:016x}\t")),
+            None => out.push_str("\n-\t"),
+        }
+        escaped(out, name);
+        for card in cards {
+            out.push_str(if card.group { "\tg" } else { "\tc" });
+            if let Some(number) = numbers.get(&card.words) {
+                out.push_str(&number.to_string());
+            }
+            if *card.native != *stem(name) {
+                out.push(':');
+                escaped(out, &card.native);
+            }
+        }
+    }
+    out.push_str(&format!("\nend {}", index.files.len()));
+}
+
+impl Remembered {
+    /// What a token says, if it is one of this version, about at most `max` files with groups kept in this way, and whole.
+    pub(crate) fn read(token: &str, groups: Groups, max: usize) -> Option<Self> {
+        let (first, rest) = token.split_once('\n')?;
+        let tell = match first.strip_prefix(&head(groups, false))? {
+            "" => false,
+            " tell" => true,
+            _ => return None,
+        };
+        let (lines, end) = rest.rsplit_once('\n').unwrap_or(("", rest));
+        let files: usize = end.strip_prefix("end ")?.parse().ok()?;
+        if files > max {
+            return None;
+        }
+        let mut read = Self {
+            index: Index::default(),
+            prints: HashMap::with_capacity(files.min(lines.len())),
+            groups: Vec::new(),
+            tell,
+        };
+        for line in lines.lines() {
+            let mut fields = line.split('\t');
+            match fields.next()? {
+                "w" => read.words(fields)?,
+                "g" => read.groups.push(RecordId::new(plain(fields.next()?)?).ok()?),
+                print => read.file(print, fields)?,
+            }
+        }
+        (read.index.files.len() == files).then_some(read)
+    }
+
+    fn words<'a>(&mut self, fields: impl Iterator<Item = &'a str>) -> Option<()> {
+        let words: Vec<String> = fields.map(plain).collect::<Option<_>>()?;
+        let before = self.index.sets.len();
+        self.index.number(words);
+        (self.index.sets.len() > before).then_some(())
+    }
+
+    fn file<'a>(&mut self, print: &str, mut fields: impl Iterator<Item = &'a str>) -> Option<()> {
+        let name: Arc<str> = plain(fields.next()?)?.into();
+        let mut cards = Vec::new();
+        for field in fields {
+            let (mark, native) = match field.split_once(':') {
+                Some((mark, native)) => (mark, RecordId::new(plain(native)?)),
+                None => (field, RecordId::new(stem(&name))),
+            };
+            let group = mark.starts_with('g');
+            let words = match mark.strip_prefix(['c', 'g'])? {
+                "" => 0,
+                number => number.parse().ok()?,
+            };
+            if words as usize > self.index.sets.len() {
+                return None;
+            }
+            cards.push(Known {
+                native: native.ok()?.as_str().into(),
+                group,
+                made: false,
+                words,
+            });
+        }
+        let natives: HashSet<&str> = cards.iter().map(|card| &*card.native).collect();
+        let taken = |native: &&str| self.index.homes.contains_key(*native);
+        if natives.len() != cards.len() || natives.iter().any(taken) || self.index.files.contains_key(&name) {
+            return None;
+        }
+        drop(natives);
+        self.index.put(&name, cards);
+        if print != "-" {
+            let print = (print.len() == 16).then(|| u64::from_str_radix(print, 16).ok())??;
+            self.prints.insert(name, print);
+        }
+        Some(())
+    }
+}
