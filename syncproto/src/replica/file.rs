@@ -46,8 +46,8 @@ mod tests;
 
 pub(crate) use book::Book;
 pub(crate) use book::{Applied, Edit, Prints, failed, first, is_delete};
-pub(crate) use disk::print;
 pub(crate) use desk::{Desk, unavailable};
+pub(crate) use disk::print;
 pub(crate) use disk::{is_temporary, remove_leftover};
 pub(crate) use events::{Events, Layout};
 pub(crate) use groups::hidden_file;

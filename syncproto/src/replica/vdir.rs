@@ -230,7 +230,8 @@ impl Vdir {
         read.extend(same.get(&*hidden));
         read.sort_unstable_by_key(|sheet| *sheet != hidden);
         let people = People::new(None, groups, self.version, self.limits).recall(remembered, &stale);
-        let mut desk = Desk::new(root.to_path_buf(), request.session, Box::new(people), self.limits.bytes).settled(settled);
+        let mut desk =
+            Desk::new(root.to_path_buf(), request.session, Box::new(people), self.limits.bytes).settled(settled);
         for sheet in read {
             desk.take(sheet)?;
             if desk.bytes() > CHANGED_BYTES || !desk.is_simple() {

@@ -50,7 +50,8 @@ fn card(uid: &str, name: &str, more: &str) -> String {
 /// Six people, Ann with two numbers, Bo and Cy among friends.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let put = |uid: &str, more: &str| fs::write(folder.path().join(format!("{uid}.vcf")), card(uid, uid, more)).unwrap();
+    let put =
+        |uid: &str, more: &str| fs::write(folder.path().join(format!("{uid}.vcf")), card(uid, uid, more)).unwrap();
     put("ann", "TEL;TYPE=home:555 0100\r\nTEL;TYPE=work:555 0101\r\n");
     put("bo", "CATEGORIES:Friends\r\n");
     put("cy", "CATEGORIES:Friends,Team\r\n");
@@ -67,7 +68,8 @@ fn later(folder: &Path, token: &str) -> Heard {
 
 fn members(heard: &Heard, name: &str) -> Vec<String> {
     let groups = heard.said.values().flatten();
-    let mut groups = groups.filter(|record| record.attributes.get("name").and_then(|name| name.as_string()) == Some(name));
+    let mut groups =
+        groups.filter(|record| record.attributes.get("name").and_then(|name| name.as_string()) == Some(name));
     let members = groups.next().unwrap().related("members").unwrap();
     members.iter().map(ToString::to_string).collect()
 }
@@ -125,7 +127,8 @@ fn an_edit_in_the_moment_of_the_reading_that_leaves_the_size_is_told() {
         fs::write(folder.path().join("ann.vcf"), card("ann", "Ann", &more)).unwrap();
         let heard = hear(Vdir::contacts(folder.path()), Some(&token));
         let number = format!("555 0{number}");
-        let told = |record: &Record| record.attributes.get("value").and_then(|value| value.as_string()) == Some(&number);
+        let told =
+            |record: &Record| record.attributes.get("value").and_then(|value| value.as_string()) == Some(&number);
         assert!(heard.said.values().flatten().any(told), "{number}");
         token = heard.token;
     }
@@ -154,7 +157,12 @@ fn times_in_the_future_are_not_trusted() {
     let folder = folder();
     let path = folder.path().join("ann.vcf");
     let ahead = SystemTime::now() + Duration::from_secs(86_400);
-    fs::File::options().write(true).open(&path).unwrap().set_modified(ahead).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_modified(ahead)
+        .unwrap();
     settle();
     let first = hear(contacts(folder.path()), None);
     for _ in 0..2 {
@@ -187,7 +195,8 @@ fn groups_of_words_are_told_anew_with_the_members_whose_cards_were_not_read() {
     settle();
     let first = hear(contacts(folder.path()), None);
     assert_eq!(members(&first, "Friends"), ["bo", "cy"]);
-    let put = |uid: &str, more: &str| fs::write(folder.path().join(format!("{uid}.vcf")), card(uid, uid, more)).unwrap();
+    let put =
+        |uid: &str, more: &str| fs::write(folder.path().join(format!("{uid}.vcf")), card(uid, uid, more)).unwrap();
 
     put("di", "CATEGORIES:Friends\r\n");
     let joined = later(folder.path(), &first.token);
@@ -221,13 +230,18 @@ fn members_that_a_device_sorts_change_cards_that_were_not_read() {
     let (friends, _) = both.phone.find("name", "Friends");
     let (flo, _) = both.phone.find("first name", "flo");
     let group = both.phone.records.get_mut(&friends).unwrap();
-    group.attributes.insert("members".into(), vec![flo.as_str().into()].into());
+    group
+        .attributes
+        .insert("members".into(), vec![flo.as_str().into()].into());
     both.sync(&mut contacts(folder.path())).is_clean();
     assert_eq!(both.extent, Extent::Changes);
     let after = files(folder.path());
     assert!(after["flo.vcf"].contains("CATEGORIES:Friends\r\n"));
     assert!(after["cy.vcf"].contains("CATEGORIES:Team\r\n") && !after["bo.vcf"].contains("CATEGORIES"));
-    assert_eq!(after["ann.vcf"], card("ann", "ann", "TEL;TYPE=home:555 0100\r\nTEL;TYPE=work:555 0101\r\n"));
+    assert_eq!(
+        after["ann.vcf"],
+        card("ann", "ann", "TEL;TYPE=home:555 0100\r\nTEL;TYPE=work:555 0101\r\n")
+    );
     both.sync(&mut contacts(folder.path())).is_idle();
     both.sync(&mut contacts(folder.path())).is_idle();
 }
@@ -246,7 +260,11 @@ fn a_card_that_was_not_read_and_changed_meanwhile_is_left_alone() {
     });
     assert_eq!(both.extent, Extent::Changes);
     let done = done.unwrap();
-    assert!(done.failed.iter().any(|reason| reason.contains("ed.vcf")), "{:?}", done.failed);
+    assert!(
+        done.failed.iter().any(|reason| reason.contains("ed.vcf")),
+        "{:?}",
+        done.failed
+    );
     assert_eq!(files(folder.path())["ed.vcf"], theirs);
     both.sync(&mut contacts(folder.path())).is_clean();
     both.sync(&mut contacts(folder.path())).is_idle();
@@ -290,7 +308,16 @@ fn another_way_of_keeping_groups_and_tokens_that_are_not_ours_mean_everything() 
     let cards = || contacts(folder.path()).groups(Groups::Cards);
     assert_eq!(extent(cards(), &token), Extent::Everything);
     let mut cuts: Vec<String> = (0..token.len()).map(|at| token[..at].to_owned()).collect();
-    cuts.extend(["{\"calendars\":1}", "contacts 1 cards", "contacts 1 categories", "contacts 9 cards 7", ""].map(str::to_owned));
+    cuts.extend(
+        [
+            "{\"calendars\":1}",
+            "contacts 1 cards",
+            "contacts 1 categories",
+            "contacts 9 cards 7",
+            "",
+        ]
+        .map(str::to_owned),
+    );
     cuts.push(token.replace("\nend", "\n-\tann.vcf\tc\nend"));
     cuts.push(token.replace("\tc1", "\tc7"));
     cuts.push(token.replace("ann.vcf\tc", "ann.vcf\tc:bo"));
@@ -301,8 +328,18 @@ fn another_way_of_keeping_groups_and_tokens_that_are_not_ours_mean_everything() 
     }
     // How groups were kept when a folder was first read is known to tokens of every version.
     let told = |token: &str| hear(contacts(folder.path()), Some(token)).said;
-    assert!(told("contacts 1 categories").values().flatten().any(|record| record.entity.as_deref() == Some(entity::GROUP)));
-    assert!(!told("contacts 1 cards").values().flatten().any(|record| record.entity.as_deref() == Some(entity::GROUP)));
+    assert!(
+        told("contacts 1 categories")
+            .values()
+            .flatten()
+            .any(|record| record.entity.as_deref() == Some(entity::GROUP))
+    );
+    assert!(
+        !told("contacts 1 cards")
+            .values()
+            .flatten()
+            .any(|record| record.entity.as_deref() == Some(entity::GROUP))
+    );
 }
 
 /// A small generator of random numbers.
@@ -318,13 +355,23 @@ impl Dice {
 }
 
 fn random_card(dice: &mut Dice, uid: u64) -> String {
-    let words = ["", "", "CATEGORIES:Friends\r\n", "CATEGORIES:Team,Friends\r\n", "CATEGORIES:Club\r\n"];
+    let words = [
+        "",
+        "",
+        "CATEGORIES:Friends\r\n",
+        "CATEGORIES:Team,Friends\r\n",
+        "CATEGORIES:Club\r\n",
+    ];
     let mut more = words[dice.below(5) as usize].to_owned();
     for _ in 0..dice.below(3) {
         more += &format!("TEL;TYPE=home:555 0{}\r\n", dice.below(100));
     }
     match dice.below(12) {
-        0 => card(&format!("u{uid}"), "Group", "KIND:group\r\nMEMBER:urn:uuid:u1\r\nMEMBER:u2\r\n"),
+        0 => card(
+            &format!("u{uid}"),
+            "Group",
+            "KIND:group\r\nMEMBER:urn:uuid:u1\r\nMEMBER:u2\r\n",
+        ),
         1 => card("x", "Nobody", &more).replace("UID:x\r\n", ""),
         _ => card(&format!("u{uid}"), &format!("N{}", dice.below(1000)), &more),
     }
@@ -348,7 +395,11 @@ fn random_edits(dice: &mut Dice, folder: &Path) {
             5 => {
                 let group = |name: &str| card(&format!("h{name}"), name, "KIND:group\r\nMEMBER:hTeam\r\n");
                 let names = ["Team", "Nobody", "Club"];
-                let text: String = names.iter().filter(|_| dice.below(2) == 0).map(|name| group(name)).collect();
+                let text: String = names
+                    .iter()
+                    .filter(|_| dice.below(2) == 0)
+                    .map(|name| group(name))
+                    .collect();
                 fs::write(folder.join(".cabled-groups"), text).unwrap();
             }
             _ => fs::write(&path, random_card(dice, number)).unwrap(),
@@ -359,7 +410,8 @@ fn random_edits(dice: &mut Dice, folder: &Path) {
 /// What is known after a report of changes: who is told brings all that belongs to them, who goes takes it along.
 fn apply(picture: &mut BTreeMap<RecordId, Record>, heard: Heard) {
     let whole = |said: &Option<Record>| {
-        said.as_ref().is_none_or(|record| matches!(record.entity.as_deref(), Some(entity::CONTACT | entity::GROUP)))
+        said.as_ref()
+            .is_none_or(|record| matches!(record.entity.as_deref(), Some(entity::CONTACT | entity::GROUP)))
     };
     for (name, _) in heard.said.iter().filter(|(_, said)| whole(said)) {
         picture.remove(name);
@@ -374,10 +426,18 @@ fn changes_put_on_what_was_known_give_what_a_reading_of_everything_gives() {
     for seed in 1..=40_u64 {
         let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let folder = tempfile::tempdir().unwrap();
-        let groups = if seed % 3 == 0 { Groups::Cards } else { Groups::Categories };
+        let groups = if seed % 3 == 0 {
+            Groups::Cards
+        } else {
+            Groups::Categories
+        };
         let place = || contacts(folder.path()).groups(groups);
         for number in 0..10 {
-            fs::write(folder.path().join(format!("{number}.vcf")), random_card(&mut dice, number)).unwrap();
+            fs::write(
+                folder.path().join(format!("{number}.vcf")),
+                random_card(&mut dice, number),
+            )
+            .unwrap();
         }
         let mut token: Option<String> = None;
         let mut picture = BTreeMap::new();
@@ -394,10 +454,18 @@ fn changes_put_on_what_was_known_give_what_a_reading_of_everything_gives() {
             }
             let all = hear(place(), None).said;
             let all: BTreeMap<RecordId, Record> = all.into_iter().map(|(id, said)| (id, said.unwrap())).collect();
-            assert_eq!(picture.keys().collect::<Vec<_>>(), all.keys().collect::<Vec<_>>(), "seed {seed}");
+            assert_eq!(
+                picture.keys().collect::<Vec<_>>(),
+                all.keys().collect::<Vec<_>>(),
+                "seed {seed}"
+            );
             for (id, record) in &all {
                 assert!(picture[id].entity == record.entity, "seed {seed}: {id}");
-                assert!(picture[id] == *record, "seed {seed}: {id} is {:?}, not {record:?}", picture[id]);
+                assert!(
+                    picture[id] == *record,
+                    "seed {seed}: {id} is {:?}, not {record:?}",
+                    picture[id]
+                );
             }
             random_edits(&mut dice, folder.path());
         }

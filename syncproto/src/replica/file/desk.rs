@@ -291,8 +291,7 @@ impl Desk {
             self.writers.push((number, write.engine));
             self.in_order = false;
         }
-        self.leaving
-            .extend(applied.leaves.map(|folder| (folder, write.engine)));
+        self.leaving.extend(applied.leaves.map(|folder| (folder, write.engine)));
         Ok(applied.native)
     }
 

@@ -136,7 +136,10 @@ impl Index {
 
     /// Cards of people and companies.
     pub(crate) fn contacts(&self) -> impl Iterator<Item = (&Arc<str>, &Known)> {
-        let cards = self.files.iter().flat_map(|(sheet, cards)| cards.iter().map(move |card| (sheet, card)));
+        let cards = self
+            .files
+            .iter()
+            .flat_map(|(sheet, cards)| cards.iter().map(move |card| (sheet, card)));
         cards.filter(|(_, card)| !card.group)
     }
 }
@@ -337,5 +340,92 @@ impl Remembered {
             self.prints.insert(name, print);
         }
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(count: usize) -> (Index, HashMap<Arc<str>, u64>) {
+        let (mut index, mut prints) = (Index::default(), HashMap::new());
+        for number in 0..count {
+            let native = format!("0b7c2e1a-5a00-4d2e-8f00-{number:012}");
+            let words = (number % 3 == 1).then(|| format!("Friends\tof {}\\", number % 40));
+            let card = index.known(&native, number % 500 == 7, words.into_iter().collect());
+            let sheet: Arc<str> = if number % 10 == 3 { "odd\nname" } else { "" }.into();
+            let sheet: Arc<str> = format!("{sheet}{native}.vcf").into();
+            index.put(&sheet, vec![card]);
+            if number % 7 != 0 {
+                prints.insert(sheet, number as u64 * 0x1234_5678_9abc);
+            }
+        }
+        let empty: Arc<str> = "empty.vcf".into();
+        index.put(&empty, Vec::new());
+        (index, prints)
+    }
+
+    fn token(index: &Index, prints: &HashMap<Arc<str>, u64>, groups: &[RecordId]) -> String {
+        let mut token = head(Groups::Cards, true);
+        write(&mut token, index, groups.iter(), &|sheet| prints.get(sheet).copied());
+        token
+    }
+
+    #[test]
+    fn what_is_remembered_reads_back_as_the_same() {
+        let (index, prints) = folder(1200);
+        let groups = [RecordId::new("category/1\n2").unwrap()];
+        let text = token(&index, &prints, &groups);
+        let read = Remembered::read(&text, Groups::Cards, 2000).unwrap();
+        assert_eq!(
+            (&read.prints, &read.groups[..], read.tell),
+            (&prints, &groups[..], true)
+        );
+        let said = |index: &Index| -> Vec<(Arc<str>, Vec<(Known, Vec<String>)>)> {
+            let card = |card: &Known| {
+                (
+                    Known {
+                        words: 0,
+                        ..card.clone()
+                    },
+                    index.words(card).to_vec(),
+                )
+            };
+            let files = index.files();
+            files
+                .map(|(name, cards)| (Arc::clone(name), cards.iter().map(card).collect()))
+                .collect()
+        };
+        assert_eq!(said(&read.index), said(&index));
+        assert_eq!(token(&read.index, &read.prints, &read.groups), text);
+        let id = RecordId::new("0b7c2e1a-5a00-4d2e-8f00-000000000003").unwrap();
+        assert_eq!(
+            &**read.index.home(&id).unwrap(),
+            "odd\nname0b7c2e1a-5a00-4d2e-8f00-000000000003.vcf"
+        );
+
+        assert!(Remembered::read(&text, Groups::Categories, 2000).is_none());
+        assert!(
+            Remembered::read(&text, Groups::Cards, 1200).is_none(),
+            "there are 1201 files"
+        );
+        assert!(Remembered::read(&text.replace(WRITER, "0.0.1"), Groups::Cards, 2000).is_none());
+    }
+
+    #[test]
+    fn words_that_no_card_has_any_more_are_forgotten() {
+        let (mut index, prints) = folder(2);
+        let id = RecordId::new("0b7c2e1a-5a00-4d2e-8f00-000000000001").unwrap();
+        assert!(token(&index, &prints, &[]).contains("Friends"));
+        index.set_words(&id, Vec::new());
+        assert!(!token(&index, &prints, &[]).contains("Friends"));
+    }
+
+    #[test]
+    fn fifty_thousand_cards_are_remembered_in_a_few_megabytes() {
+        let (index, prints) = folder(50_000);
+        let text = token(&index, &prints, &[]);
+        assert!(text.len() < 4_000_000, "{} bytes", text.len());
+        assert!(Remembered::read(&text, Groups::Cards, 60_000).is_some());
     }
 }

@@ -121,6 +121,8 @@ pub(crate) struct People {
     odd: bool,
     clock: u64,
     weight: usize,
+    /// How many files are kept in memory between writes.
+    pub(super) kept: usize,
 }
 
 impl People {
@@ -146,6 +148,7 @@ impl People {
             odd: false,
             clock: 0,
             weight: 0,
+            kept: cards::KEPT,
         }
     }
 
@@ -407,7 +410,11 @@ impl Book for People {
         let cards = self.index.files().flat_map(|(_, cards)| cards).any(|card| card.group);
         if self.groups == Groups::AsFound {
             let hidden = self.graph.of_entity(entity::GROUP).next().is_some();
-            self.groups = if cards || hidden { Groups::Cards } else { Groups::Categories };
+            self.groups = if cards || hidden {
+                Groups::Cards
+            } else {
+                Groups::Categories
+            };
         }
         self.name_members();
         // A card counts before a line of the hidden file.
@@ -511,7 +518,11 @@ impl Book for People {
     fn edits(&mut self, now: Timestamp) -> Vec<Edit> {
         let mut edits: Vec<Edit> = self.sorted_edit().into_iter().collect();
         let mut sheets = self.thinner.clone();
-        sheets.extend(self.dirty.iter().filter_map(|id| Some(self.index.home(id)?.to_string())));
+        sheets.extend(
+            self.dirty
+                .iter()
+                .filter_map(|id| Some(self.index.home(id)?.to_string())),
+        );
         edits.extend(sheets.iter().filter_map(|name| self.settle(name, now)));
         edits
     }

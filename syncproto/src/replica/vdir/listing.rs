@@ -12,7 +12,11 @@ use crate::replica::file::{is_temporary, print, remove_leftover, unavailable};
 const OWN: &[&str] = &[".cabled-groups", ".cabled-calendar", "displayname", "color"];
 
 /// The folders in a folder that are calendars, by name, and what cannot be one.
-pub(super) fn folders(root: &Path, max: usize, problems: &mut Vec<(String, &'static str)>) -> Result<Vec<String>, ReplicaError> {
+pub(super) fn folders(
+    root: &Path,
+    max: usize,
+    problems: &mut Vec<(String, &'static str)>,
+) -> Result<Vec<String>, ReplicaError> {
     let failed = |error: std::io::Error| unavailable(root, &error);
     let mut names = Vec::new();
     for entry in fs::read_dir(root).map_err(failed)? {
@@ -104,6 +108,8 @@ pub(super) fn items(
             items.sheets.push((sheet, print));
         }
     }
-    items.sheets.sort_unstable_by(|(a, _), (b, _)| (!a.starts_with('.'), a).cmp(&(!b.starts_with('.'), b)));
+    items
+        .sheets
+        .sort_unstable_by(|(a, _), (b, _)| (!a.starts_with('.'), a).cmp(&(!b.starts_with('.'), b)));
     Ok(items)
 }

@@ -13,7 +13,7 @@ use crate::replica::file::book::{Edit, copy_id, made_id};
 use crate::replica::file::index::Known;
 
 /// Files that are kept in memory between writes, and bytes of them.
-const KEPT: usize = 512;
+pub(super) const KEPT: usize = 512;
 const KEPT_BYTES: usize = 4 << 20;
 
 /// The longest identifier to which those of parts can be added.
@@ -41,7 +41,11 @@ impl Parsed<'_> {
     /// identifier stays as it is.
     fn uid(&self, native: &RecordId) -> RecordId {
         let has_uid = self.root.attributes.contains_key(UID);
-        if self.named || has_uid { self.id.clone() } else { native.clone() }
+        if self.named || has_uid {
+            self.id.clone()
+        } else {
+            native.clone()
+        }
     }
 }
 
@@ -72,7 +76,12 @@ impl People {
             id,
             named: read.unnamed.is_empty(),
             root,
-            parts: read.contacts.iter().flat_map(Contact::parts).map(|(_, part)| part).collect(),
+            parts: read
+                .contacts
+                .iter()
+                .flat_map(Contact::parts)
+                .map(|(_, part)| part)
+                .collect(),
         })
     }
 
@@ -212,14 +221,14 @@ impl People {
     /// Writes the files that were not touched for longest, and takes them out of memory.
     pub(super) fn let_go_of_some(&mut self, now: Timestamp) -> Vec<Edit> {
         let mut edits = Vec::new();
-        if self.one.is_some() || (self.sheets.len() <= KEPT && self.weight <= KEPT_BYTES) {
+        if self.one.is_some() || (self.sheets.len() <= self.kept && self.weight <= KEPT_BYTES) {
             return edits;
         }
         let going = self.sheets.iter().filter(|(_, sheet)| !sheet.stays);
         let mut going: Vec<(u64, Arc<str>)> = going.map(|(name, sheet)| (sheet.touched, Arc::clone(name))).collect();
         going.sort_unstable();
         for (_, name) in going {
-            if self.sheets.len() <= KEPT / 2 && self.weight <= KEPT_BYTES / 2 {
+            if self.sheets.len() <= self.kept / 2 && self.weight <= KEPT_BYTES / 2 {
                 break;
             }
             edits.extend(self.settle(&name, now));
@@ -245,7 +254,10 @@ impl People {
             };
             let mut numbers = BTreeMap::new();
             let parts: Vec<(RecordId, Record)> = contact.parts();
-            if parts.iter().any(|(id, part)| part_id(native, part, &mut numbers) != *id) {
+            if parts
+                .iter()
+                .any(|(id, part)| part_id(native, part, &mut numbers) != *id)
+            {
                 let names = parts.into_iter().map(|(id, part)| (part.entity, id)).collect();
                 self.renamed.insert(native.clone(), names);
             }
@@ -256,7 +268,9 @@ impl People {
     pub(super) fn settle(&mut self, name: &str, now: Timestamp) -> Option<Edit> {
         let mut touched = self.thinner.remove(name);
         let (key, mut sheet) = self.sheets.remove_entry(name)?;
-        sheet.cards.retain(|card| self.index.home(&card.native).is_some_and(|home| **home == *name));
+        sheet
+            .cards
+            .retain(|card| self.index.home(&card.native).is_some_and(|home| **home == *name));
         for card in &mut sheet.cards {
             if !self.dirty.remove(&card.native) {
                 continue;
