@@ -311,5 +311,4 @@ impl Job<'_> {
 
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "test code")]
-#[path = "diff/tests.rs"]
 mod tests;

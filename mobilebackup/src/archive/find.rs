@@ -187,5 +187,4 @@ fn sub_folders(root: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 #[cfg(test)]
-#[path = "find/tests.rs"]
 mod tests;

@@ -557,5 +557,4 @@ fn refuse_above(tag: &'static str, rounds: u32, max: u32) -> Result<(), KeybagEr
 
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "test code")]
-#[path = "keybag_tests.rs"]
 mod tests;

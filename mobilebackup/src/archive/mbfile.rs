@@ -325,5 +325,4 @@ fn whole_seconds(seconds: f64) -> Option<i64> {
 
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "test code")]
-#[path = "mbfile_tests.rs"]
 mod tests;

@@ -1,26 +1,22 @@
 //! A backup folder, opened for reading.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
+mod payload;
+mod unlock;
 
-use unicode_normalization::UnicodeNormalization;
-use zeroize::Zeroizing;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::ArchiveError;
 use super::database::Database;
-use super::entry::{FileEntry, Kind, Row};
+use super::entry::{FileEntry, Row};
 use super::file_id::FileId;
 use super::index::{Entries, FlatIndex, Index, Rows};
 use super::keybag::{ClassKeys, Keybag};
-use super::layout::{self, FoundIndex, Layout, OpenNote, Protection, damaged, is_absent};
-use super::metadata::{ColumnKey, PasswordCheck};
-use super::observe::{Observer, Silent};
+use super::layout::{self, FoundIndex, Layout, OpenNote, Protection, damaged};
+use super::metadata::PasswordCheck;
+use super::observe::Silent;
 use super::options::OpenOptions;
 use super::plists::{Info, Manifest, Status};
-use super::read::{PayloadNote, PayloadReader, ReadOptions};
-use super::wrap::Key;
 
 /// A backup made by iTunes, Finder, the Apple Devices app or another program, opened for reading.
 ///
@@ -153,13 +149,6 @@ impl Archive {
         })
     }
 
-    /// Opens the class keys and nothing else. Returns the derived key.
-    pub(crate) fn unlock_keys(&mut self, key: &Key) -> Result<(), ArchiveError> {
-        let keybag = self.keybag.as_ref().ok_or(ArchiveError::NoKeybag)?;
-        self.keys = Some(keybag.unwrap(key)?);
-        Ok(())
-    }
-
     pub(crate) const fn options(&self) -> &OpenOptions {
         &self.options
     }
@@ -178,112 +167,6 @@ impl Archive {
             }
             Layout::Current => None,
         };
-        Ok(())
-    }
-
-    /// Unlocks an encrypted backup with its password. Takes a second or more: the derivation is slow by design.
-    ///
-    /// Which Unicode form Apple's hosts send for a password with accents is not known, so one that fails as it is
-    /// given is tried composed and decomposed as well, at the same cost each.
-    ///
-    /// # Errors
-    /// As [`unlock_observed`](Archive::unlock_observed).
-    pub fn unlock(&mut self, password: &str) -> Result<(), ArchiveError> {
-        let composed = Zeroizing::new(password.nfc().collect::<String>());
-        let decomposed = Zeroizing::new(password.nfd().collect::<String>());
-        let mut forms = vec![password, composed.as_str(), decomposed.as_str()];
-        // The given spelling is one of the two others in most cases.
-        forms.dedup();
-        if forms.first() == forms.last() {
-            forms.truncate(2);
-        }
-        let mut outcome = Err(ArchiveError::WrongPassword);
-        for form in forms {
-            outcome = self.unlock_observed(form.as_bytes(), &mut Silent).map(drop);
-            if !matches!(outcome, Err(ArchiveError::WrongPassword)) {
-                break;
-            }
-        }
-        outcome
-    }
-
-    /// Unlocks a backup with its password, watched by `observer`, which may stop it. Returns the derived key, which
-    /// opens the same backup again at once and is as sensitive as the password. The keybag of an unencrypted backup
-    /// opens with the empty password.
-    ///
-    /// Every backup opens with the password that was current when it was made. The bytes are taken as they are; every
-    /// tool uses UTF-8.
-    ///
-    /// # Errors
-    /// [`WrongPassword`](ArchiveError::WrongPassword), told after the full derivation;
-    /// [`NoKeybag`](ArchiveError::NoKeybag), [`Keybag`](ArchiveError::Keybag) for a damaged one or one that asks for
-    /// too many rounds, [`Cancelled`](ArchiveError::Cancelled), and for the index
-    /// [`IndexDecryption`](ArchiveError::IndexDecryption), [`FileKey`](ArchiveError::FileKey),
-    /// [`Sqlite`](ArchiveError::Sqlite), [`Schema`](ArchiveError::Schema), [`Io`](ArchiveError::Io).
-    pub fn unlock_observed(&mut self, password: &[u8], observer: &mut dyn Observer) -> Result<Key, ArchiveError> {
-        let column_key = match &self.metadata_lock {
-            // One hash, checked at once: no need to derive first.
-            Some(check) => Some(ColumnKey::derive(password, check).ok_or(ArchiveError::WrongPassword)?),
-            None => None,
-        };
-        let keybag = self.keybag.as_ref().ok_or(ArchiveError::NoKeybag)?;
-        // iOS 10.0 could leave its metadata encryption behind when encryption was turned off: the password then opens
-        // the index, and the keybag is that of any unencrypted backup.
-        let is_leftover = column_key.is_some() && self.protection != Protection::Encrypted;
-        let password = if is_leftover { b"" } else { password };
-        let key = keybag.derive(password, self.options.round_limits, observer)?;
-        self.open_with_key(&key, column_key, observer)?;
-        Ok(key)
-    }
-
-    /// Unlocks a backup with the key that [`unlock_observed`](Archive::unlock_observed) returned before.
-    ///
-    /// # Errors
-    /// As [`unlock_observed`](Archive::unlock_observed); a key that does not fit is
-    /// [`WrongPassword`](ArchiveError::WrongPassword). [`PasswordNeeded`](ArchiveError::PasswordNeeded) for a backup
-    /// of iOS 10.0.
-    pub fn unlock_with_key(&mut self, key: &Key, observer: &mut dyn Observer) -> Result<(), ArchiveError> {
-        if self.metadata_lock.is_some() {
-            return Err(ArchiveError::PasswordNeeded);
-        }
-        self.open_with_key(key, None, observer)
-    }
-
-    fn open_with_key(
-        &mut self,
-        key: &Key,
-        new_column_key: Option<ColumnKey>,
-        observer: &mut dyn Observer,
-    ) -> Result<(), ArchiveError> {
-        let keybag = self.keybag.as_ref().ok_or(ArchiveError::NoKeybag)?;
-        let keys = keybag.unwrap(key)?;
-        self.open_with_class_keys(keys, new_column_key, observer)
-    }
-
-    /// Unlocks a backup with class keys that another keybag gave: those of the backup that it was made from.
-    pub(crate) fn open_with_class_keys(
-        &mut self,
-        keys: ClassKeys,
-        new_column_key: Option<ColumnKey>,
-        observer: &mut dyn Observer,
-    ) -> Result<(), ArchiveError> {
-        match &mut self.index {
-            Some(Index::Database { column_key, .. }) => *column_key = new_column_key,
-            Some(Index::Flat(_)) => {}
-            None => {
-                let wrapped = self.manifest.manifest_key().map_err(damaged("Manifest.plist"))?;
-                let wrapped = wrapped.ok_or(ArchiveError::NoManifestKey)?;
-                let index_key = keys.unwrap(&wrapped, None)?;
-                let path = self.folder.join("Manifest.db");
-                let database = Database::open_encrypted(&path, &index_key, &self.temp_dir(), observer)?;
-                self.index = Some(Index::Database {
-                    database,
-                    column_key: None,
-                });
-            }
-        }
-        self.metadata_lock = None;
-        self.keys = Some(keys);
         Ok(())
     }
 
@@ -449,148 +332,8 @@ impl Archive {
         Ok(domains)
     }
 
-    /// Opens the contents of a file, decrypted if need be, readable from any place in it.
-    ///
-    /// # Errors
-    /// [`ArchiveError::NotAFile`], [`Locked`](ArchiveError::Locked),
-    /// [`MissingPayload`](ArchiveError::MissingPayload), [`IrregularPayload`](ArchiveError::IrregularPayload),
-    /// [`FileKeyLength`](ArchiveError::FileKeyLength), [`FileKey`](ArchiveError::FileKey),
-    /// [`UnexpectedKey`](ArchiveError::UnexpectedKey), [`Incomplete`](ArchiveError::Incomplete),
-    /// [`Io`](ArchiveError::Io).
-    pub fn read(&self, entry: &FileEntry) -> Result<PayloadReader, ArchiveError> {
-        self.read_with(entry, ReadOptions::default())
-    }
-
-    /// As [`read`](Archive::read), with options.
-    ///
-    /// # Errors
-    /// As [`read`](Archive::read).
-    pub fn read_with(&self, entry: &FileEntry, options: ReadOptions) -> Result<PayloadReader, ArchiveError> {
-        if !matches!(entry.kind, Kind::File | Kind::Unknown) {
-            return Err(ArchiveError::NotAFile { kind: entry.kind });
-        }
-        let key = self.file_key(entry)?;
-        let file = match self.open_payload(&entry.file_id) {
-            Ok(file) => file,
-            Err(ArchiveError::MissingPayload { .. }) if entry.size == 0 => return Ok(PayloadReader::empty()),
-            Err(e) => return Err(e),
-        };
-        match key {
-            Some(key) => PayloadReader::decrypting(file, &key, entry.size, options),
-            None => PayloadReader::stored(file, entry.size, self.note_of_stored(entry, options)?),
-        }
-    }
-
-    /// What there is to say of a file that is handed out as stored. A key in a backup that is not encrypted means that
-    /// one of the two is damaged, and that the payload may be ciphertext.
-    pub(crate) fn note_of_stored(
-        &self,
-        entry: &FileEntry,
-        options: ReadOptions,
-    ) -> Result<Option<PayloadNote>, ArchiveError> {
-        match (self.protection, entry.encryption_key) {
-            (Protection::Encrypted, _) => Ok(Some(PayloadNote::NoKey)),
-            (Protection::Plain, Some(_)) if options.is_salvage() => Ok(Some(PayloadNote::UnexpectedKey)),
-            (Protection::Plain, Some(_)) => Err(ArchiveError::UnexpectedKey { file_id: entry.file_id }),
-            (Protection::Plain, None) | (Protection::AlreadyDecrypted, _) => Ok(None),
-        }
-    }
-
-    /// The key of a file, `None` if it is stored as it is.
-    pub(crate) fn file_key(&self, entry: &FileEntry) -> Result<Option<Key>, ArchiveError> {
-        // Files of a backup that is not encrypted are stored as they are, whatever a record says about keys.
-        if self.protection != Protection::Encrypted && !self.is_without_manifest() {
-            return Ok(None);
-        }
-        if let Some(len) = entry.has_malformed_key() {
-            return Err(ArchiveError::FileKeyLength { len });
-        }
-        let Some(wrapped) = &entry.encryption_key else {
-            return Ok(None);
-        };
-        if self.is_without_manifest() {
-            return Err(ArchiveError::NoKeybag);
-        }
-        let keys = self.keys.as_ref().ok_or(ArchiveError::Locked)?;
-        Ok(Some(keys.unwrap(wrapped, Some(entry.protection_class))?))
-    }
-
-    /// Opens a regular file; `None` if it is something else. Never waits for the writer of a pipe.
-    #[cfg(unix)]
-    fn open_stored(&self, place: &Path) -> io::Result<Option<File>> {
-        use std::os::unix::fs::OpenOptionsExt;
-
-        use rustix::fs::OFlags;
-
-        let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-        flags.set(OFlags::NOFOLLOW, !self.options.follow_links);
-        let flags = i32::try_from(flags.bits()).unwrap_or_default();
-        let file = match fs::OpenOptions::new().read(true).custom_flags(flags).open(place) {
-            // What this call says of a link where none may be.
-            Err(e)
-                if !self.options.follow_links && e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) =>
-            {
-                return Ok(None);
-            }
-            // What it says of a socket, or of a device that is not there.
-            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => return Ok(None),
-            other => other?,
-        };
-        Ok(file.metadata()?.is_file().then_some(file))
-    }
-
-    /// Opens a regular file; `None` if it is something else.
-    #[cfg(not(unix))]
-    fn open_stored(&self, place: &Path) -> io::Result<Option<File>> {
-        let meta = match self.options.follow_links {
-            true => fs::metadata(place),
-            false => fs::symlink_metadata(place),
-        };
-        if meta?.is_file() {
-            File::open(place).map(Some)
-        } else {
-            Ok(None)
-        }
-    }
-
     pub(crate) fn is_without_manifest(&self) -> bool {
         self.notes.contains(&OpenNote::NoManifest)
-    }
-
-    /// Opens a payload as it is stored, from whichever place holds it.
-    pub(crate) fn open_payload(&self, id: &FileId) -> Result<File, ArchiveError> {
-        self.find_payload(id, |place| self.open_stored(place))
-    }
-
-    /// Where a payload lies.
-    pub(crate) fn payload_place(&self, id: &FileId) -> Result<PathBuf, ArchiveError> {
-        self.find_payload(id, |place| {
-            let meta = match self.options.follow_links {
-                true => fs::metadata(place),
-                false => fs::symlink_metadata(place),
-            };
-            Ok(meta?.is_file().then(|| place.to_owned()))
-        })
-    }
-
-    /// What `probe` finds in the first of the two places that has something: `None` if that is no regular file.
-    fn find_payload<T>(&self, id: &FileId, probe: impl Fn(&Path) -> io::Result<Option<T>>) -> Result<T, ArchiveError> {
-        let name = id.to_string();
-        let nested = self.folder.join(id.folder()).join(&name);
-        let flat = self.folder.join(&name);
-        let places = match self.layout {
-            Layout::Current => [nested, flat],
-            Layout::Flat => [flat, nested],
-        };
-        for place in places {
-            match probe(&place) {
-                Ok(Some(found)) => return Ok(found),
-                Ok(None) => return Err(ArchiveError::IrregularPayload { file_id: *id }),
-                Err(e) if is_absent(&e) => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
-        Err(ArchiveError::MissingPayload { file_id: *id })
     }
 }
 
@@ -603,5 +346,4 @@ fn entry_of(row: Option<Row>) -> Option<FileEntry> {
 
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "test code")]
-#[path = "open_tests.rs"]
 mod tests;

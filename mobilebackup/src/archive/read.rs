@@ -372,5 +372,4 @@ impl Seek for PayloadReader {
 
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "test code")]
-#[path = "read_tests.rs"]
 mod tests;

@@ -144,5 +144,4 @@ pub fn extension_of(path: &str) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
-#[path = "statistics/tests.rs"]
 mod tests;

@@ -350,5 +350,4 @@ impl Raw {
 
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "test code")]
-#[path = "tree/tests.rs"]
 mod tests;

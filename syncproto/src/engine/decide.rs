@@ -89,6 +89,7 @@ impl<'a> Deciding<'a> {
         self.deselect();
         self.values();
         self.containers();
+        self.memberships();
         super::order::cycles(self);
         super::order::positions(self);
     }
@@ -561,6 +562,36 @@ impl<'a> Deciding<'a> {
                     }
                     // Gone on both sides: what is left in it hangs at the root.
                     None => self.orphan(at),
+                }
+            }
+        }
+    }
+
+    /// What goes leaves the groups that it is in: one side may have put it into a group while the other deleted it.
+    fn memberships(&mut self) {
+        let goes = |this: &Self, one: &Ref| match one {
+            Ref::Known(id) => this.people.at.get(id).is_some_and(|at| this.fate(*at) == Fate::Go),
+            Ref::Unknown(_) => false,
+        };
+        for at in self.verdicts.items().collect::<Vec<_>>() {
+            if self.fate(at) != Fate::Stay {
+                continue;
+            }
+            for side in Side::BOTH {
+                let Some(want) = self.want(at, side).map(Arc::clone) else {
+                    continue;
+                };
+                let leaves = want
+                    .iter()
+                    .filter(|(_, datum)| datum.refs().iter().any(|one| goes(self, one)));
+                let groups: Vec<&str> = leaves.map(|(key, _)| want.group_of(key)).collect();
+                if groups.is_empty() {
+                    continue;
+                }
+                let rest = Arc::new(want.without(|one| goes(self, one)));
+                if let Some(verdict) = self.verdicts.touch(self.people, at) {
+                    *verdict.want.get_mut(side) = Some(rest);
+                    groups.into_iter().for_each(|group| verdict.moved.insert(group));
                 }
             }
         }

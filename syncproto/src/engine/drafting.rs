@@ -2,6 +2,7 @@
 //! sections 15.3 and 15.7.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::canon;
 use super::draft::Inputs;
@@ -12,8 +13,8 @@ use super::report::Capabilities;
 use super::state::{CHANCE, Held, MAX_REJECTS, PairState, Why};
 use super::value::{Fields, Ref, groups};
 use super::verdict::{Fate, Note, NoteKind, Verdicts};
-use crate::entity;
 use crate::schema::EntityKind;
+use crate::{DataClass, entity};
 
 /// Makes the writes of a plan.
 pub(super) struct Drafting<'a> {
@@ -43,8 +44,51 @@ impl Drafting<'_> {
             return Vec::new();
         }
         self.anchored(side, &mut actions);
-        actions.sort_by(|a, b| (a.order, &a.entity, a.id).cmp(&(b.order, &b.entity, b.id)));
+        if side == Side::Computer && self.state.class == DataClass::Contacts {
+            self.by_wholes(&mut actions);
+        } else {
+            actions.sort_by(|a, b| (a.order, a.entity(), a.id).cmp(&(b.order, b.entity(), b.id)));
+        }
         actions
+    }
+
+    /// Puts the parts of a contact directly after it, in the same step of the order, for the computer: a folder finishes
+    /// one card after the other and does not need to hold all of them until the last telephone number came. (An event is
+    /// called by a name that its replica makes, and its parts by that: they wait until it is known.)
+    fn by_wholes(&self, actions: &mut [Action]) {
+        for action in actions.iter_mut().filter(|action| action.verb != Verb::Delete) {
+            if let Some(whole) = self.whole(action.id) {
+                let (_, level, _) = action.order;
+                action.order = self.order(whole, Side::Computer, action.verb);
+                action.place = level.saturating_add(1);
+            }
+        }
+        actions.sort_by_cached_key(|action| {
+            let whole = match action.place {
+                0 => None,
+                _ => self.whole(action.id).and_then(|at| self.people.items.get(at)),
+            };
+            let whole = whole.map_or(action.id, |whole| whole.id);
+            (action.order, whole, action.place, action.id)
+        });
+    }
+
+    /// The record that a part belongs to, or what that belongs to.
+    fn whole(&self, part: EngineId) -> Option<usize> {
+        let start = self.people.at.get(&part).copied()?;
+        let mut at = start;
+        for _ in 0..8 {
+            let item = self.people.items.get(at)?;
+            if item.kind() != EntityKind::Child {
+                break;
+            }
+            let want = self.verdicts.want(self.people, at, Side::Computer);
+            match want.or(item.any()).and_then(|fields| fields.owner()) {
+                Some(Ref::Known(owner)) => at = self.people.at.get(owner).copied()?,
+                _ => break,
+            }
+        }
+        (at != start).then_some(at)
     }
 
     /// What belongs to something that is kept off the side is kept off with it.
@@ -83,30 +127,31 @@ impl Drafting<'_> {
             Fate::Stay if *item.is.get(side) == Is::Absent => (Verb::Create, false),
             _ => return None,
         };
-        let want = verdict.want.get(side).as_deref();
-        let groups = match verb {
-            Verb::Delete => Vec::new(),
-            Verb::Update => needs(item, want?, side, &self.inputs.capabilities),
-            Verb::Create => groups([want]).into_iter().map(str::to_owned).collect(),
+        let want = verdict.want.get(side).as_ref();
+        let groups = match (verb, want) {
+            (Verb::Create, Some(_)) => None,
+            (Verb::Update, _) => Some(needs(item, want?, side, &self.inputs.capabilities).into()),
+            (Verb::Delete, _) | (Verb::Create, None) => Some(Box::default()),
         };
         let mask = &self.inputs.capabilities.get(side).mask;
-        let fields = want.or(item.any())?;
-        if (verb == Verb::Update && groups.is_empty()) || !mask.takes_entity(fields) || self.held(at, side, verb) {
+        let fields = Arc::clone(want.or(item.any())?);
+        let nothing = groups.as_ref().is_some_and(|groups: &Box<[String]>| groups.is_empty());
+        if (verb == Verb::Update && nothing) || !mask.takes_entity(&fields) || self.held(at, side, verb) {
             return None;
         }
         let item = self.people.items.get(at)?;
-        let fields = want.or(item.any())?;
+        let known = Arc::clone(item.any().unwrap_or(&fields));
         Some(Action {
             verb,
             id: item.id,
-            native: item.row.native.get(side).as_deref().map(str::to_owned),
-            entity: item.row.entity.to_string(),
-            title: item.title(),
-            groups,
+            native: item.row.native.get(side).clone(),
             part: self.part(at, side, verb),
             asked_for,
             order: self.order(at, side, verb),
-            content: canon::record_hash(fields).0,
+            place: 0,
+            fields,
+            known,
+            groups,
         })
     }
 
@@ -232,7 +277,7 @@ impl Drafting<'_> {
     fn above(&self, at: usize) -> Option<usize> {
         let item = self.people.items.get(at)?;
         let want = |side| self.verdicts.want(self.people, at, side).map(|want| &**want);
-        let sides = [want(Side::Computer), want(Side::Device), item.any()];
+        let sides = [want(Side::Computer), want(Side::Device), item.any().map(|any| &**any)];
         let fields = sides.into_iter().flatten().next()?;
         let key = if item.kind() == EntityKind::Container {
             fields.shape?.owner?

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::draft::Planned;
 use super::id::{EngineId, Side, Sides};
-use super::identity::ById;
 use super::plan::{Action, Plan, Verb};
 use super::rows::Rowing;
 use super::state::{PairState, Row, TOMBSTONE, Tombstone};
@@ -44,7 +43,8 @@ impl Write {
     }
 }
 
-/// Some writes that may go in one message.
+/// Some writes that may go in one message. On the computer a contact's parts follow it directly: where it fails, they fail
+/// with it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// The writes.
@@ -76,15 +76,57 @@ pub enum Outcome {
     },
 }
 
+/// How far a write got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+enum Mark {
+    /// It was not handed out, or there is none.
+    #[default]
+    None,
+    /// A new record was handed out. Until its side says how it calls it, it is called by its engine id.
+    Given,
+    Done,
+    NotAccepted,
+    Failed,
+}
+
+/// What became of the writes to one side, by item.
+#[derive(Debug, Default)]
+struct Progress {
+    at: usize,
+    marks: Vec<Mark>,
+    /// What the side said how it calls its new records; as long as the last of them.
+    natives: Vec<Option<Arc<str>>>,
+}
+
+impl Progress {
+    fn mark(&self, at: usize) -> Mark {
+        self.marks.get(at).copied().unwrap_or_default()
+    }
+
+    fn set(&mut self, at: usize, mark: Mark) {
+        if self.marks.len() <= at {
+            self.marks.resize(at.saturating_add(1), Mark::None);
+        }
+        if let Some(place) = self.marks.get_mut(at) {
+            *place = mark;
+        }
+    }
+
+    fn name(&mut self, at: usize, native: Option<Arc<str>>) {
+        if native.is_some() && self.natives.len() <= at {
+            self.natives.resize(at.saturating_add(1), None);
+        }
+        if let Some(place) = self.natives.get_mut(at) {
+            *place = native;
+        }
+    }
+}
+
 /// A plan that is being carried out.
 #[derive(Debug)]
 pub struct Execution {
     pub(super) planned: Planned,
-    at: Sides<usize>,
-    /// New records that were handed out. Until their side says how it calls them they are called by their engine id.
-    given: Sides<HashSet<EngineId>>,
-    natives: Sides<ById<Arc<str>>>,
-    results: Sides<ById<Outcome>>,
+    progress: Sides<Progress>,
     /// Records of a batch that broke a session, and how many of them go in one.
     suspects: HashSet<EngineId>,
     size: usize,
@@ -99,10 +141,7 @@ impl Execution {
             suspects: bisect.into_iter().flat_map(|bisect| &bisect.ids).copied().collect(),
             size: bisect.map_or(BATCH, |bisect| (bisect.size as usize).clamp(1, BATCH)),
             planned,
-            at: Sides::default(),
-            given: Sides::default(),
-            natives: Sides::default(),
-            results: Sides::default(),
+            progress: Sides::default(),
         }
     }
 
@@ -113,33 +152,40 @@ impl Execution {
     }
 
     /// The next writes to a side; `None` when all were handed out.
+    ///
+    /// The computer gets a contact's parts directly after it, and where they fit into one batch, in the same.
     pub fn next_batch(&mut self, side: Side) -> Option<Batch> {
         loop {
-            let start = *self.at.get(side);
+            let start = self.progress.get(side).at;
+            let end = self.end(side, start)?;
             let actions = self.planned.plan.actions.get(side);
-            let first = actions.get(start)?;
-            let (order, (phase, level, _)) = (first.order, first.order);
-            let suspect = |action: &Action| side == Side::Device && self.suspects.contains(&action.id);
-            let suspected = suspect(first);
-            let size = if suspected { self.size } else { BATCH };
-            let rest = actions.iter().skip(start).take(size);
-            let take = rest
-                .take_while(|action| action.order == order && suspect(action) == suspected)
-                .count();
-            let end = start.saturating_add(take);
+            let order = actions.get(start)?.order;
             let next = actions.get(end);
             let more = next.is_some();
             let completes =
-                next.is_none_or(|next| next.verb == Verb::Delete || (next.order.0, next.order.1) != (phase, level));
-            let new = actions.iter().skip(start).take(take);
-            let new: Vec<EngineId> = new.filter(|one| one.verb == Verb::Create).map(|one| one.id).collect();
-            *self.at.get_mut(side) = end;
-            self.given.get_mut(side).extend(new);
-            let writes: Vec<Write> = (start..end).filter_map(|at| self.write(side, at)).collect();
+                next.is_none_or(|next| next.verb == Verb::Delete || (next.order.0, next.order.1) != (order.0, order.1));
+            let progress = self.progress.get_mut(side);
+            progress.at = end;
+            for action in actions.iter().take(end).skip(start) {
+                if let Some(at) = self.planned.people.at.get(&action.id)
+                    && action.verb == Verb::Create
+                {
+                    progress.set(*at, Mark::Given);
+                }
+            }
+            let mut writes = Vec::with_capacity(end.saturating_sub(start));
+            for at in start..end {
+                writes.extend(self.write(side, at));
+            }
             if writes.is_empty() {
                 continue;
             }
-            let entities = writes.iter().map(|write| write.entity.clone()).collect();
+            let mut entities = BTreeSet::new();
+            for write in &writes {
+                if !entities.contains(&write.entity) {
+                    entities.insert(write.entity.clone());
+                }
+            }
             return Some(Batch {
                 writes,
                 entities,
@@ -149,13 +195,36 @@ impl Execution {
         }
     }
 
+    /// Where the batch that begins at `start` ends; `None` when there is none.
+    fn end(&self, side: Side, start: usize) -> Option<usize> {
+        let actions = self.planned.plan.actions.get(side);
+        let first = actions.get(start)?;
+        let suspect = |action: &Action| side == Side::Device && self.suspects.contains(&action.id);
+        let suspected = suspect(first);
+        let size = if suspected { self.size } else { BATCH };
+        let rest = actions.iter().skip(start).take(size);
+        let take = rest
+            .take_while(|action| action.order == first.order && suspect(action) == suspected)
+            .count();
+        let end = start.saturating_add(take);
+        // A whole whose parts do not fit any more begins the next one.
+        let whole = |at: &usize| actions.get(*at).is_none_or(|action| action.place == 0);
+        let cut = (start.saturating_add(1)..=end).rev().find(whole);
+        Some(cut.unwrap_or(end))
+    }
+
     /// What a side calls a record: what it said in this session, or what is known.
     pub(super) fn native(&self, side: Side, id: &EngineId) -> Option<&Arc<str>> {
+        self.native_at(side, *self.planned.people.at.get(id)?)
+    }
+
+    fn native_at(&self, side: Side, at: usize) -> Option<&Arc<str>> {
         let known = || {
-            let item = self.planned.people.items.get(*self.planned.people.at.get(id)?)?;
+            let item = self.planned.people.items.get(at)?;
             item.row.native.get(side).as_ref().filter(|_| item.there(side))
         };
-        self.natives.get(side).get(id).or_else(known)
+        let said = self.progress.get(side).natives.get(at);
+        said.and_then(Option::as_ref).or_else(known)
     }
 
     /// One write; `None` where it cannot be done now, because what it belongs to is not there, or is done by another.
@@ -165,57 +234,66 @@ impl Execution {
         if action.verb == Verb::Delete && action.part {
             return None;
         }
-        let (verb, engine, entity, groups) = (action.verb, action.id, action.entity.clone(), action.groups.clone());
-        let at = *self.planned.people.at.get(&engine)?;
-        let native = self.native(side, &engine).map(ToString::to_string);
-        let id = RecordId::new(native.unwrap_or_else(|| engine.to_string())).ok()?;
-        let change = match verb {
+        let at = *self.planned.people.at.get(&action.id)?;
+        let id = match self.native_at(side, at) {
+            Some(native) => RecordId::new(&**native),
+            None => RecordId::new(action.id.to_string()),
+        };
+        let id = id.ok()?;
+        let change = match action.verb {
             Verb::Delete => Change::Delete,
             Verb::Create | Verb::Update => {
-                let want = Arc::clone(self.planned.verdicts.want(&self.planned.people, at, side)?);
-                if verb == Verb::Create && !self.anchored(side, &want) {
-                    self.given.get_mut(side).remove(&engine);
+                let want = self.planned.verdicts.want(&self.planned.people, at, side)?;
+                if action.verb == Verb::Create && !self.anchored(side, want) {
+                    self.progress.get_mut(side).set(at, Mark::None);
                     return None;
                 }
-                Change::Upsert(self.translate(side, &want))
+                Change::Upsert(self.translate(side, want))
             }
         };
         Some(Write {
-            engine,
+            engine: action.id,
             id,
-            new: verb == Verb::Create,
-            entity,
-            groups,
+            new: action.verb == Verb::Create,
+            entity: action.entity().to_owned(),
+            groups: action.groups().into_iter().map(str::to_owned).collect(),
             change,
         })
     }
 
     /// Whether what a new record belongs to is there.
-    fn anchored(&self, side: Side, want: &Fields) -> bool {
+    pub(super) fn anchored(&self, side: Side, want: &Fields) -> bool {
         let there = |one: &Ref| match one {
-            Ref::Known(id) => self.reachable(side, id).is_some(),
+            Ref::Known(id) => self.reachable(side, id),
             Ref::Unknown(_) => true,
         };
         let series = want.get("main event").and_then(|series| series.refs().first());
         [want.owner(), series].into_iter().flatten().all(there)
     }
 
-    /// What a side calls a record, or will in this session.
-    fn reachable(&self, side: Side, id: &EngineId) -> Option<String> {
-        if let Some(native) = self.native(side, id) {
-            return Some(native.to_string());
-        }
-        let refused = matches!(
-            self.results.get(side).get(id),
-            Some(Outcome::NotAccepted | Outcome::Failed { .. })
-        );
-        (self.given.get(side).contains(id) && !refused).then(|| id.to_string())
+    /// Whether a side has a record, or will have it in this session.
+    fn reachable(&self, side: Side, id: &EngineId) -> bool {
+        let Some(at) = self.planned.people.at.get(id) else {
+            return false;
+        };
+        // What is done without a name of its own goes by the engine's.
+        let given = matches!(self.progress.get(side).mark(*at), Mark::Given | Mark::Done);
+        (given && self.new_there(side, *at)) || self.native_at(side, *at).is_some()
+    }
+
+    /// Whether a record was not on a side when the session began.
+    fn new_there(&self, side: Side, at: usize) -> bool {
+        let item = self.planned.people.items.get(at);
+        item.is_some_and(|item| !item.there(side))
     }
 
     /// The record in the side's identifiers, without relations to what is not there.
     fn translate(&self, side: Side, want: &Fields) -> crate::record::Record {
         want.write(|one| match one {
-            Ref::Known(id) => self.reachable(side, id),
+            Ref::Known(id) => match self.native(side, id) {
+                Some(native) => Some(native.to_string()),
+                None => self.reachable(side, id).then(|| id.to_string()),
+            },
             Ref::Unknown(native) => Some(native.to_string()),
         })
     }
@@ -223,34 +301,51 @@ impl Execution {
     /// What became of a batch, or of single records of it at the commit; what is not mentioned was not done.
     pub fn handle_outcomes(&mut self, side: Side, outcomes: impl IntoIterator<Item = (EngineId, Outcome)>) {
         for (id, outcome) in outcomes {
-            match &outcome {
-                Outcome::Done { native: Some(native) } => {
-                    self.natives.get_mut(side).insert(id, native.as_str().into());
+            let Some(at) = self.planned.people.at.get(&id).copied() else {
+                continue;
+            };
+            let progress = self.progress.get_mut(side);
+            match outcome {
+                Outcome::Done { native } => {
+                    if let Some(native) = native {
+                        progress.name(at, Some(native.as_str().into()));
+                    }
+                    progress.set(at, Mark::Done);
                 }
-                Outcome::Done { native: None } => {}
                 // A record that was there before is there still, as its row says; a new one was not made.
-                _ => drop(self.natives.get_mut(side).remove(&id)),
+                Outcome::NotAccepted => {
+                    progress.name(at, None);
+                    progress.set(at, Mark::NotAccepted);
+                }
+                Outcome::Failed { .. } => {
+                    progress.name(at, None);
+                    progress.set(at, Mark::Failed);
+                }
             }
-            self.results.get_mut(side).insert(id, outcome);
         }
     }
 
     /// How many writes a side was given and did not do.
     #[must_use]
     pub fn failed(&self, side: Side) -> usize {
-        let results = self.results.get(side).values();
-        results
-            .filter(|outcome| !matches!(outcome, Outcome::Done { .. }))
+        let marks = self.progress.get(side).marks.iter();
+        marks
+            .filter(|mark| matches!(mark, Mark::NotAccepted | Mark::Failed))
             .count()
     }
 
+    fn is_marked(&self, side: Side, id: &EngineId, mark: Mark) -> bool {
+        let at = self.planned.people.at.get(id);
+        at.is_some_and(|at| self.progress.get(side).mark(*at) == mark)
+    }
+
     pub(super) fn done(&self, side: Side, id: &EngineId) -> bool {
-        matches!(self.results.get(side).get(id), Some(Outcome::Done { .. }))
+        self.is_marked(side, id, Mark::Done)
     }
 
     /// Whether a side said that it does not take a record.
     pub(super) fn refused(&self, side: Side, id: &EngineId) -> bool {
-        self.results.get(side).get(id) == Some(&Outcome::NotAccepted)
+        self.is_marked(side, id, Mark::NotAccepted)
     }
 
     /// The state after what was done so far. Nothing is agreed that was not done on both sides. `now` in seconds since 1970.
@@ -291,7 +386,8 @@ impl Execution {
         if state.since_full == 0 {
             state.full_at = now;
         }
-        let pushed = self.results.device.len();
+        let marks = self.progress.device.marks.iter();
+        let pushed = marks.filter(|mark| !matches!(mark, Mark::None | Mark::Given)).count();
         let percent = self
             .failed(Side::Device)
             .saturating_mul(100)

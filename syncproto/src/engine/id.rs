@@ -126,13 +126,16 @@ impl EngineId {
 
 impl fmt::Display for EngineId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, byte) in self.0.iter().enumerate() {
-            if matches!(at, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
+        // One piece: there are places where hundreds of thousands of them are written.
+        let mut text = [b'-'; 36];
+        let places = (0_usize..36).filter(|at| !matches!(at, 8 | 13 | 18 | 23));
+        let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 0x0f]);
+        for (at, digit) in places.zip(digits) {
+            if let Some(place) = text.get_mut(at) {
+                *place = if digit < 10 { b'0' } else { b'a' - 10 }.wrapping_add(digit);
             }
-            write!(f, "{byte:02x}")?;
         }
-        Ok(())
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

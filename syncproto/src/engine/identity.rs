@@ -91,10 +91,10 @@ impl Item {
     }
 
     /// The record as any side has it.
-    pub(crate) fn any(&self) -> Option<&Fields> {
+    pub(crate) fn any(&self) -> Option<&Arc<Fields>> {
         let sides = [Side::Computer, Side::Device];
-        let now = sides.iter().find_map(|side| self.now(*side).map(|now| &**now));
-        now.or_else(|| sides.iter().find_map(|side| self.row.agreed.get(*side).as_deref()))
+        let now = sides.iter().find_map(|side| self.now(*side));
+        now.or_else(|| sides.iter().find_map(|side| self.row.agreed.get(*side).as_ref()))
     }
 
     pub(crate) const fn kind(&self) -> EntityKind {
@@ -112,11 +112,7 @@ impl Item {
 
     /// What a person knows it by.
     pub(crate) fn title(&self) -> String {
-        let Some(fields) = self.any() else { return String::new() };
-        let keys = fields.shape.map_or(&[][..], |shape| shape.title);
-        let texts = keys.iter().filter_map(|key| fields.get(key).and_then(Datum::text));
-        let title: Vec<&str> = texts.filter(|text| !text.is_empty()).take(2).collect();
-        title.join(" ")
+        self.any().map(|fields| fields.title()).unwrap_or_default()
     }
 }
 

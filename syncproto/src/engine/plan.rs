@@ -3,8 +3,11 @@
 mod json;
 
 use std::fmt;
+use std::sync::Arc;
 
+use super::canon::{RecordHash, record_hash};
 use super::id::{EngineId, Side, Sides};
+use super::value::{Fields, groups};
 use super::verdict::{Note, NoteKind};
 use crate::DataClass;
 
@@ -32,29 +35,57 @@ impl Verb {
     }
 }
 
-/// One write to one side.
-#[derive(Clone, PartialEq, Eq)]
+/// One write to one side. A first sync has one for every record: it holds what cannot be derived, and shares the rest.
+#[derive(Clone, PartialEq)]
 pub struct Action {
     /// What is done.
     pub verb: Verb,
     /// The record.
     pub id: EngineId,
     /// The side's own identifier; `None` for a new record.
-    pub native: Option<String>,
-    /// Its entity.
-    pub entity: String,
-    /// What a person knows it by.
-    pub title: String,
-    /// The groups of keys that change.
-    pub groups: Vec<String>,
+    pub native: Option<Arc<str>>,
     /// It goes or comes with what it belongs to.
     pub part: bool,
     /// Deletions that the user asked for do not count for the brakes.
     pub asked_for: bool,
-    /// Order in which it is sent: phase, level of the entity, depth in folders.
+    /// Order in which it is sent: phase, level of the entity, depth in folders. On the computer a part has that of its whole.
     pub(crate) order: (u8, u8, u16),
+    /// Its place among what is written together with its whole; zero for a whole.
+    pub(crate) place: u8,
+    /// What is sent; what is known of a record that is deleted.
+    pub(crate) fields: Arc<Fields>,
+    /// The record as people know it.
+    pub(crate) known: Arc<Fields>,
+    /// The groups of keys that change; `None` for all that are sent.
+    pub(crate) groups: Option<Box<[String]>>,
+}
+
+impl Action {
+    /// Its entity.
+    #[must_use]
+    pub fn entity(&self) -> &str {
+        &self.fields.entity
+    }
+
+    /// What a person knows it by.
+    #[must_use]
+    pub fn title(&self) -> String {
+        self.known.title()
+    }
+
+    /// The groups of keys that change: all of them for a new record, none for a deletion.
+    #[must_use]
+    pub fn groups(&self) -> Vec<&str> {
+        match &self.groups {
+            Some(groups) => groups.iter().map(String::as_str).collect(),
+            None => groups([Some(&*self.fields)]),
+        }
+    }
+
     /// The hash of what is sent.
-    pub(crate) content: [u8; 32],
+    pub(crate) fn content(&self) -> RecordHash {
+        record_hash(&self.fields)
+    }
 }
 
 /// Names no title: records are people's data.
@@ -64,9 +95,9 @@ impl fmt::Debug for Action {
             f,
             "{} {} {} {:?}",
             self.verb.as_str(),
-            self.entity,
+            self.entity(),
             self.id,
-            self.groups
+            self.groups()
         )
     }
 }
@@ -176,7 +207,7 @@ impl fmt::Display for PlanHash {
 }
 
 /// What a session will do: a pure function of what is known, what both sides told, and the policy.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct Plan {
     /// The class.
     pub class: DataClass,
@@ -264,13 +295,13 @@ impl fmt::Display for Plan {
         }
         for side in Side::BOTH {
             for action in self.actions.get(side) {
-                let entity = action.entity.rsplit('.').next().unwrap_or_default();
+                let entity = action.entity().rsplit('.').next().unwrap_or_default();
                 let groups = if action.verb == Verb::Update {
-                    action.groups.join(", ")
+                    action.groups().join(", ")
                 } else {
                     String::new()
                 };
-                let title = shown(&action.title, WIDTH);
+                let title = shown(&action.title(), WIDTH);
                 writeln!(
                     f,
                     "{:<9} {:<7} {entity:<15} {title:<WIDTH$} {groups}",

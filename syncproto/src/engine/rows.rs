@@ -160,8 +160,10 @@ impl Rowing<'_> {
         let mut missing: Sides<Vec<String>> = Sides::default();
         for side in Side::BOTH {
             let want = verdict.want.get(side).as_ref();
-            let done = execution.done(side, &item.id);
             let there = item.there(side);
+            // The computer gets parts together with their whole: one without it is nothing.
+            let alone = side == Side::Computer && !there && want.is_some_and(|want| !execution.anchored(side, want));
+            let done = execution.done(side, &item.id) && !alone;
             let open = match want {
                 Some(want) if there => needs(item, want, side, &execution.planned.capabilities),
                 _ => Vec::new(),

@@ -14,7 +14,7 @@ fn title(item: &Item) -> Option<String> {
     let fields = sides
         .iter()
         .find_map(|side| item.now(*side).map(|now| &**now))
-        .or_else(|| item.any())?;
+        .or_else(|| item.any().map(|any| &**any))?;
     let key = fields.shape?.title.first()?;
     fields.get(key).and_then(Datum::text).map(fold)
 }

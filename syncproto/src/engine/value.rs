@@ -333,6 +333,14 @@ impl Fields {
         Self::of(&self.entity, list.collect())
     }
 
+    /// What a person knows the record by.
+    pub(crate) fn title(&self) -> String {
+        let keys = self.shape.map_or(&[][..], |shape| shape.title);
+        let texts = keys.iter().filter_map(|key| self.get(key).and_then(Datum::text));
+        let title: Vec<&str> = texts.filter(|text| !text.is_empty()).take(2).collect();
+        title.join(" ")
+    }
+
     /// What the record belongs to: the first relation under the entity's owner key.
     pub(crate) fn owner(&self) -> Option<&Ref> {
         let key = self.shape?.owner?;

@@ -107,8 +107,8 @@ impl Failure {
                 side,
                 id: *id,
                 verb: action.verb,
-                entity: action.entity.clone(),
-                title: action.title.clone(),
+                entity: action.entity().to_owned(),
+                title: action.title(),
                 part: action.part,
                 reason,
             })

@@ -1,6 +1,6 @@
 //! One session of a computer with the device, which may be cut off anywhere, and what the device makes of a push.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cabled_syncproto::engine::{
     Capabilities, EngineId, Execution, Extent, Inputs, Outcome, PairState, Plan, Report, Reports, SessionId, Side,
@@ -9,7 +9,7 @@ use cabled_syncproto::engine::{
 use cabled_syncproto::record::{Change, Changes, Record};
 
 use crate::store::{
-    RELATIONS, forget_members, id, known_rewriting, lossy, refs, related, remove, renumbered, unknown_rewriting,
+    RELATIONS, forget_members, id, known_rewriting, lossy, owners, refs, related, remove, renumbered, unknown_rewriting,
 };
 use crate::world::{Device, World};
 
@@ -122,13 +122,13 @@ impl World {
         }
         if standing == Standing::Reset || grounds.first {
             // What a committed session was to delete is no conclusion from this report: the journal is carried out.
-            let known = |native: &Option<String>| {
+            let known = |native: Option<&str>| {
                 let unfinished = &self.hosts[host].unfinished;
-                native.as_ref().is_some_and(|native| unfinished.contains(native))
+                native.is_some_and(|native| unfinished.contains(native))
             };
             let actions = plan.actions.computer.iter();
             let deleted = actions
-                .filter(|one| one.verb == Verb::Delete && !known(&one.native))
+                .filter(|one| one.verb == Verb::Delete && !known(one.native.as_deref()))
                 .count();
             assert_eq!(deleted, 0, "a deletion follows from {standing:?}: {plan}");
         }
@@ -199,7 +199,9 @@ impl World {
         let idle = execution.plan().is_empty();
         let deletions = execution.plan().actions.computer.iter();
         let deletions = deletions.filter(|one| one.verb == Verb::Delete);
-        let deletions = deletions.filter_map(|one| one.native.clone()).collect();
+        let deletions = deletions
+            .filter_map(|one| one.native.as_deref().map(str::to_owned))
+            .collect();
         let staging = self.stage(&mut execution);
         let before = self.device.clone();
         let mut staged = self.device.clone();
@@ -283,8 +285,17 @@ impl World {
         let mut staging = Vec::new();
         while let Some(batch) = execution.next_batch(Side::Computer) {
             let mut outcomes: Vec<(EngineId, Outcome)> = Vec::new();
+            let mut failed: BTreeSet<String> = BTreeSet::new();
             for write in batch.writes {
-                if !self.quiet && self.random.one_in(12) {
+                // A part goes into its whole's file: without that it goes nowhere.
+                let alone = match &write.change {
+                    Change::Upsert(record) => owners(record).iter().any(|owner| failed.contains(owner)),
+                    Change::Delete => false,
+                };
+                if alone || (!self.quiet && self.random.one_in(12)) {
+                    if write.new {
+                        failed.insert(write.id.as_str().to_owned());
+                    }
                     let reason = "a test".to_owned();
                     outcomes.push((write.engine, Outcome::Failed { reason }));
                     continue;

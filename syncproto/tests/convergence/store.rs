@@ -49,15 +49,17 @@ fn owner_keys(record: &Record) -> &'static [&'static str] {
     }
 }
 
+/// What a record goes with.
+pub(crate) fn owners(record: &Record) -> Vec<String> {
+    owner_keys(record).iter().flat_map(|key| related(record, key)).collect()
+}
+
 /// Removes a record with what hangs on it.
 pub(crate) fn remove(store: &mut Store, gone: &str) -> Vec<String> {
     let mut all = vec![gone.to_owned()];
     store.remove(gone);
     loop {
-        let hangs = |record: &Record| {
-            let owners = owner_keys(record).iter().flat_map(|key| related(record, key));
-            owners.into_iter().any(|id| all.contains(&id))
-        };
+        let hangs = |record: &Record| owners(record).iter().any(|id| all.contains(id));
         let hanging = store.iter().filter(|(_, record)| hangs(record));
         let next: Vec<String> = hanging.map(|(id, _)| id.clone()).collect();
         if next.is_empty() {

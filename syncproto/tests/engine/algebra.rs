@@ -52,10 +52,10 @@ fn merged(base: &Told, device: &Told, computer: &Told, policy: &Policy) -> Plann
     plan(state, reports(Standing::Own, device, computer), &equal_sides(2, policy))
 }
 
-fn writes(planned: &Planned, side: Side) -> Vec<(Verb, String, Vec<String>)> {
+fn writes(planned: &Planned, side: Side) -> Vec<(Verb, String, String)> {
     let actions = planned.plan().actions.get(side).iter();
     let mut writes: Vec<_> = actions
-        .map(|one| (one.verb, one.title.clone(), one.groups.clone()))
+        .map(|one| (one.verb, one.title(), one.groups().join(" ")))
         .collect();
     writes.sort();
     writes

@@ -269,7 +269,11 @@ fn a_number_whose_person_never_got_to_the_computer_goes_when_the_person_is_delet
         execution.handle_outcomes(Side::Computer, outcomes);
     }
     let ann = execution.plan().actions.computer.iter();
-    let ann = ann.clone().find(|action| action.entity == entity::CONTACT).unwrap().id;
+    let ann = ann
+        .clone()
+        .find(|action| action.entity() == entity::CONTACT)
+        .unwrap()
+        .id;
     let reason = "somebody else changed it".to_owned();
     execution.handle_outcomes(Side::Computer, [(ann, Outcome::Failed { reason })]);
     let state = execution.into_state(0);

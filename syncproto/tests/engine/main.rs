@@ -6,6 +6,7 @@ mod arrived;
 mod broken;
 mod guards;
 mod lines;
+mod memberships;
 mod pushes;
 mod selections;
 
@@ -126,7 +127,7 @@ fn edits_of_different_fields_merge_and_swapping_the_sides_swaps_the_plan() {
                 .actions
                 .get(side)
                 .iter()
-                .map(|action| action.groups.clone())
+                .map(|action| action.groups().join(" "))
                 .collect::<Vec<_>>()
         };
         assert_eq!(groups(&one, side), groups(&other, side.other()));

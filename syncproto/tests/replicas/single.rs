@@ -140,7 +140,7 @@ fn bookmarks_read_back_as_the_same_and_survive_a_browser() {
                     .actions
                     .device
                     .iter()
-                    .all(|action| action.groups == ["position"]),
+                    .all(|action| action.groups() == ["position"]),
                 "{}",
                 done.plan
             );

@@ -1,11 +1,14 @@
 //! Backups with less and less of an index.
 
+use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use super::*;
 use crate::archive::observe::Silent;
+use crate::archive::select::Category;
 use crate::archive::verify::sweep_tests::built;
-use crate::archive::{Layout, golden};
+use crate::archive::{FileId, Layout, golden};
 
 fn open(folder: &Path, password: &str) -> Salvage {
     let options = SalvageOptions::default().password(password);

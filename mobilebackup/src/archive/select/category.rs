@@ -246,5 +246,4 @@ impl serde::Serialize for Category {
 }
 
 #[cfg(test)]
-#[path = "category_tests.rs"]
 mod tests;

@@ -530,5 +530,4 @@ impl Eq for Glob {}
 
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "test code")]
-#[path = "glob_tests.rs"]
 mod tests;

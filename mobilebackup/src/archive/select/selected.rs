@@ -218,5 +218,4 @@ impl Iterator for Selected<'_> {
 }
 
 #[cfg(test)]
-#[path = "selected_tests.rs"]
 mod tests;

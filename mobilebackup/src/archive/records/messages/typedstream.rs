@@ -556,5 +556,4 @@ impl Types<'_> {
 
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "test code")]
-#[path = "typedstream_tests.rs"]
 mod tests;

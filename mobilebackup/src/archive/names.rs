@@ -301,5 +301,4 @@ fn short_hash(hasher: &mut impl Hasher, parent: u64, text: &str) -> u64 {
 
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "test code")]
-#[path = "names_tests.rs"]
 mod tests;

@@ -295,5 +295,4 @@ fn take(found: Found, report: &mut Report, whole: &mut whole::Whole, observer: &
 pub(crate) mod sweep_tests;
 
 #[cfg(test)]
-#[path = "../verify_tests.rs"]
 mod tests;

@@ -9,6 +9,7 @@ use super::*;
 use crate::archive::golden::{self, with_index, with_manifest};
 use crate::archive::keybag::RoundLimits;
 use crate::archive::padding::Completeness;
+use crate::archive::{Key, Kind, PayloadNote, ReadOptions};
 
 const PASSWORD: &str = "vector-pass-1";
 

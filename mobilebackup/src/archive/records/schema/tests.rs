@@ -1,3 +1,5 @@
+use std::ops::ControlFlow;
+
 use super::*;
 
 fn database(sql: &str) -> Connection {

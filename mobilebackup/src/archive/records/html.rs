@@ -35,7 +35,7 @@ use super::time::Timestamp;
 pub use bubble::{Bubble, Piece, Side};
 pub use escape::{escape, relative_href, web_href};
 
-const STYLE: &str = include_str!("style.css");
+const STYLE: &str = include_str!("html/style.css");
 
 /// A page that is being written.
 #[derive(Debug)]
