@@ -24,11 +24,19 @@
 //! # }
 //! ```
 //! # How it fits together
-//! A [`Vdir`] is a [`BlockingReplica`]. [`open`](BlockingReplica::open) reads the whole folder; a record is known by its
-//! `UID`, so a file may be renamed. [`write`](BlockingReplica::write) stages every file that changes as a hidden file in the
-//! same folder, so that a full disk shows before anything is written to a device. [`commit`](BlockingReplica::commit) puts
-//! each in its place only if the file there is as it was read; what another program changed meanwhile is left alone, said
-//! in [`Committed::outcomes`], and comes up again in the next session. Files that go, go last.
+//! A [`Vdir`] is a [`BlockingReplica`]. A record is known by its `UID`, so a file may be renamed.
+//!
+//! Of a folder of contacts, [`open`](BlockingReplica::open) lists the files. One whose size, times and number on the disk are
+//! those of the session before is not read; the others are, and told with all that belongs to them
+//! ([`Extent::Changes`]). What was known is in the token of the last [`commit`](BlockingReplica::commit). Everything is
+//! read and told when that is asked for, and whenever it is not simple: a token of another version of this software, two
+//! cards of one `UID`, a file that cannot be read, most files changed. Cards are told while they are read. Calendars are
+//! always read as a whole.
+//!
+//! [`write`](BlockingReplica::write) stages every file that changes as a hidden file in the same folder, so that a full disk
+//! shows before anything is written to a device. [`commit`](BlockingReplica::commit) puts each in its place only if the file
+//! there is as it was read; what another program changed meanwhile is left alone, said in [`Committed::outcomes`], and comes
+//! up again in the next session. Files that go, go last.
 //!
 //! Files whose name begins with a dot or ends in `.tmp` are passed over, as every program does that uses such folders. What a
 //! file says and records have no key for stays in it.
@@ -36,7 +44,16 @@
 //! # Limits
 //! A folder has at most 200 000 files, a file 32 MiB, all together 4 GiB. Links are not followed: an item that is one counts
 //! as unreadable, like every file that cannot be read; such a file is named in [`End::unreadable`] and stops writing. A folder
-//! that is not there is [`ReplicaError::Unavailable`], never an empty one. Spec: mobilesync, sections 8.6 and 15.4 to 15.7.
+//! that is not there is [`ReplicaError::Unavailable`], never an empty one.
+//!
+//! A program that changes a file and puts back its size, its times and its number on the disk is noticed when everything is
+//! read: [`Pair`](crate::pair::Pair) asks for that in every tenth session. On Unix no program can put back the time of the
+//! last change of any kind; elsewhere, and on file systems that do not keep it, one can.
+//!
+//! # Cost
+//! Some 300 bytes of memory for each card, 4 MiB of cards on their way between file and record, and a token of about 60
+//! bytes a card. 50 000 cards: about 0.3 seconds of processor time when few have changed, 3 seconds when all are read.
+//! Spec: mobilesync, sections 8.6 and 15.4 to 15.7.
 //!
 //! [`Committed::outcomes`]: super::Committed::outcomes
 //! [`End::unreadable`]: super::End::unreadable

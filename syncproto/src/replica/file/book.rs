@@ -14,6 +14,9 @@ pub(crate) type Prints<'a> = &'a dyn Fn(&str) -> Option<u64>;
 /// Files as records. A book of many files keeps few of them in memory: it hands over what it has read, says which files it
 /// needs for a write, and lets go of them again.
 pub(crate) trait Book: Debug + Send {
+    /// About so many files will come.
+    fn expect(&mut self, _files: usize) {}
+
     /// Takes a file in. The names of files are paths below the folder, with a slash between.
     ///
     /// # Errors

@@ -48,7 +48,7 @@ pub(crate) struct Desk {
     writers: Vec<(u32, EngineId)>,
     in_order: bool,
     staged: BTreeMap<Arc<str>, Staged>,
-    temporaries: usize,
+    temporaries: u32,
     /// What was staged and is perhaps not on the disk yet.
     unflushed: Vec<Arc<str>>,
     /// What could not be staged.
@@ -78,9 +78,9 @@ struct Mark {
 struct Staged {
     /// The temporary file's number, and whether it is in the root for want of the folder it goes to; `None` for a file that
     /// goes.
-    temporary: Option<(usize, bool)>,
+    temporary: Option<(u32, bool)>,
     wanted: Option<Tag>,
-    after: BTreeSet<String>,
+    after: Box<[String]>,
 }
 
 impl Desk {
@@ -119,6 +119,8 @@ impl Desk {
 
     /// These files are read while records are told, and not before.
     pub(crate) fn unread(mut self, sheets: Vec<String>) -> Self {
+        self.marks.reserve(sheets.len());
+        self.book.expect(sheets.len());
         self.unread = sheets;
         self.unread.reverse();
         self.ready = false;
@@ -126,7 +128,8 @@ impl Desk {
     }
 
     /// These files are what they were when they were read last.
-    pub(crate) fn unchanged(mut self, prints: impl IntoIterator<Item = (Arc<str>, u64)>) -> Self {
+    pub(crate) fn unchanged(mut self, prints: Vec<(Arc<str>, u64)>) -> Self {
+        self.marks.reserve(prints.len());
         for (sheet, print) in prints {
             self.mark(&sheet).print = Some(print);
         }
@@ -141,6 +144,12 @@ impl Desk {
             tag: None,
             print: None,
         })
+    }
+
+    /// A file's name, kept once.
+    fn name(&self, sheet: &str) -> Arc<str> {
+        let known = self.marks.get_key_value(sheet);
+        known.map_or_else(|| sheet.into(), |(name, _)| Arc::clone(name))
     }
 
     fn tag(&self, sheet: &str) -> Option<&Tag> {
@@ -287,7 +296,8 @@ impl Desk {
         }
         let applied = self.book.apply(write)?;
         for sheet in applied.sheets {
-            let number = self.mark(&sheet.into()).number;
+            let sheet = self.name(&sheet);
+            let number = self.mark(&sheet).number;
             self.writers.push((number, write.engine));
             self.in_order = false;
         }
@@ -362,7 +372,7 @@ impl Desk {
     fn stage_all(&mut self, edits: Vec<Edit>) -> Result<Vec<(EngineId, Outcome)>, ReplicaError> {
         let mut outcomes = Vec::new();
         for edit in edits {
-            let sheet: Arc<str> = edit.sheet.as_str().into();
+            let sheet = self.name(&edit.sheet);
             if let Some(old) = self.staged.remove(&sheet) {
                 self.unstage(&sheet, &old);
             }
@@ -373,7 +383,7 @@ impl Desk {
             let mut staged = Staged {
                 temporary: None,
                 wanted,
-                after: edit.after,
+                after: edit.after.into_iter().collect(),
             };
             if let Some(text) = edit.text {
                 let target = self.path(&sheet);
@@ -395,7 +405,7 @@ impl Desk {
     }
 
     /// Where a file's new content is.
-    fn temporary(&self, sheet: &str, (number, at_root): (usize, bool)) -> PathBuf {
+    fn temporary(&self, sheet: &str, (number, at_root): (u32, bool)) -> PathBuf {
         let name = disk::temporary_name(&self.session, number);
         match self.path(sheet).parent() {
             Some(folder) if !at_root => folder.join(name),
@@ -479,6 +489,7 @@ impl Desk {
     /// Makes the staged files visible, each only while the one it replaces is as it was read.
     pub(crate) fn commit(mut self) -> Result<Committed, ReplicaError> {
         let mut committed = Committed::default();
+        while self.read_some()?.is_some() {}
         if self.unstaged {
             committed.outcomes = self.stage()?;
         }
@@ -517,7 +528,7 @@ impl Desk {
             }
         }
         let print = |sheet: &str| self.marks.get(sheet)?.print;
-        let prints: Option<Prints<'_>> = (!self.doubt && self.ready).then_some(&print);
+        let prints: Option<Prints<'_>> = (!self.doubt).then_some(&print);
         committed.token = Some(self.book.token(prints));
         Ok(committed)
     }

@@ -211,7 +211,7 @@ pub(crate) fn tag(path: &Path, max: u64) -> io::Result<Option<Tag>> {
 }
 
 /// The name of a temporary file, which every program that uses such folders passes over.
-pub(crate) fn temporary_name(session: &str, number: usize) -> String {
+pub(crate) fn temporary_name(session: &str, number: u32) -> String {
     format!(".cabled-{session}-{number}.tmp")
 }
 

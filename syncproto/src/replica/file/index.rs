@@ -13,6 +13,8 @@ pub(crate) struct Known {
     pub(crate) group: bool,
     /// It was made in this session.
     pub(crate) made: bool,
+    /// It was deleted; it counts as a place only, until the file is tidied.
+    gone: bool,
     /// The words in its `CATEGORIES`: their number in the list of sets.
     words: u32,
 }
@@ -20,8 +22,9 @@ pub(crate) struct Known {
 /// Cards by file and by identifier. Some 250 bytes a card.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    files: BTreeMap<Arc<str>, Box<[Known]>>,
-    homes: HashMap<Arc<str>, Arc<str>>,
+    files: BTreeMap<Arc<str>, Vec<Known>>,
+    /// The file that has a card, and its place there.
+    homes: HashMap<Arc<str>, (Arc<str>, u32)>,
     /// Most cards have no words, and the others few different ones.
     sets: Vec<Arc<[String]>>,
     numbers: HashMap<Arc<[String]>, u32>,
@@ -34,6 +37,7 @@ impl Index {
             native: native.into(),
             group,
             made: false,
+            gone: false,
             words: self.number(words),
         }
     }
@@ -53,45 +57,66 @@ impl Index {
         number
     }
 
+    pub(crate) fn reserve(&mut self, cards: usize) {
+        self.homes.reserve(cards);
+    }
+
     /// Which cards a file has, in the order in which they stand in it.
     pub(crate) fn put(&mut self, sheet: &Arc<str>, cards: Vec<Known>) {
-        let before = self.files.insert(Arc::clone(sheet), Box::default());
-        for card in before.iter().flatten() {
-            self.homes.remove(&card.native);
+        self.remove(sheet);
+        // A file has fewer cards than fit into the number.
+        for (place, card) in (0..).zip(&cards) {
+            self.homes.insert(Arc::clone(&card.native), (Arc::clone(sheet), place));
         }
-        for card in &cards {
-            self.homes.insert(Arc::clone(&card.native), Arc::clone(sheet));
-        }
-        self.files.insert(Arc::clone(sheet), cards.into());
+        self.files.insert(Arc::clone(sheet), cards);
     }
 
     /// Puts a card behind those of a file.
     pub(crate) fn add(&mut self, sheet: &Arc<str>, card: Known) {
-        self.homes.insert(Arc::clone(&card.native), Arc::clone(sheet));
         let cards = self.files.entry(Arc::clone(sheet)).or_default();
-        *cards = std::mem::take(cards).into_iter().chain([card]).collect();
+        let place = u32::try_from(cards.len()).unwrap_or(u32::MAX);
+        self.homes.insert(Arc::clone(&card.native), (Arc::clone(sheet), place));
+        cards.push(card);
     }
 
     /// Forgets a card, and gives the file it was in.
     pub(crate) fn drop_card(&mut self, id: &RecordId) -> Option<Arc<str>> {
-        let sheet = self.homes.remove(id.as_str())?;
-        if let Some(cards) = self.files.get_mut(&sheet) {
-            let rest = std::mem::take(cards).into_iter();
-            *cards = rest.filter(|card| *card.native != *id.as_str()).collect();
+        let (sheet, place) = self.homes.remove(id.as_str())?;
+        let card = self
+            .files
+            .get_mut(&sheet)
+            .and_then(|cards| cards.get_mut(place as usize));
+        if let Some(card) = card {
+            card.gone = true;
         }
         Some(sheet)
     }
 
+    /// Closes the gaps that deleted cards left in a file.
+    pub(crate) fn tidy(&mut self, sheet: &str) {
+        let Some(cards) = self.files.get_mut(sheet) else { return };
+        if !cards.iter().any(|card| card.gone) {
+            return;
+        }
+        cards.retain(|card| !card.gone);
+        for (place, card) in (0..).zip(&*cards) {
+            if let Some(home) = self.homes.get_mut(&card.native) {
+                home.1 = place;
+            }
+        }
+    }
+
     /// Forgets a file, and gives the cards that were in it.
-    pub(crate) fn remove(&mut self, sheet: &str) -> Box<[Known]> {
-        let cards = self.files.remove(sheet).unwrap_or_default();
+    pub(crate) fn remove(&mut self, sheet: &str) -> Vec<Known> {
+        let mut cards = self.files.remove(sheet).unwrap_or_default();
+        cards.retain(|card| !card.gone);
         for card in &cards {
             self.homes.remove(&card.native);
         }
         cards
     }
 
-    /// The cards of a file; `None` where no such file is known.
+    /// The cards of a file in their order, once it is tidied; `None` where no such file is known.
     pub(crate) fn cards(&self, sheet: &str) -> Option<&[Known]> {
         self.files.get(sheet).map(|cards| &**cards)
     }
@@ -101,13 +126,16 @@ impl Index {
         self.files.get_key_value(sheet).map(|(name, _)| name)
     }
 
-    pub(crate) fn files(&self) -> impl Iterator<Item = (&Arc<str>, &[Known])> {
-        self.files.iter().map(|(name, cards)| (name, &**cards))
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&Arc<str>, impl Iterator<Item = &Known>)> {
+        let there = |card: &&Known| !card.gone;
+        self.files
+            .iter()
+            .map(move |(name, cards)| (name, cards.iter().filter(there)))
     }
 
     /// The file that has a record.
     pub(crate) fn home(&self, id: &RecordId) -> Option<&Arc<str>> {
-        self.homes.get(id.as_str())
+        self.homes.get(id.as_str()).map(|(sheet, _)| sheet)
     }
 
     pub(crate) fn has(&self, id: &RecordId) -> bool {
@@ -115,8 +143,8 @@ impl Index {
     }
 
     pub(crate) fn get(&self, id: &RecordId) -> Option<&Known> {
-        let cards = self.files.get(self.home(id)?)?;
-        cards.iter().find(|card| *card.native == *id.as_str())
+        let (sheet, place) = self.homes.get(id.as_str())?;
+        self.files.get(sheet)?.get(*place as usize)
     }
 
     pub(crate) fn words(&self, card: &Known) -> &[String] {
@@ -127,9 +155,11 @@ impl Index {
     /// Enters the words of a card that changed.
     pub(crate) fn set_words(&mut self, id: &RecordId, words: Vec<String>) {
         let number = self.number(words);
-        let cards = self.homes.get(id.as_str()).and_then(|sheet| self.files.get_mut(sheet));
-        let mut cards = cards.into_iter().flat_map(|cards| cards.iter_mut());
-        if let Some(card) = cards.find(|card| *card.native == *id.as_str()) {
+        let Some((sheet, place)) = self.homes.get(id.as_str()) else {
+            return;
+        };
+        let cards = self.files.get_mut(sheet);
+        if let Some(card) = cards.and_then(|cards| cards.get_mut(*place as usize)) {
             card.words = number;
         }
     }
@@ -137,9 +167,8 @@ impl Index {
     /// Cards of people and companies.
     pub(crate) fn contacts(&self) -> impl Iterator<Item = (&Arc<str>, &Known)> {
         let cards = self
-            .files
-            .iter()
-            .flat_map(|(sheet, cards)| cards.iter().map(move |card| (sheet, card)));
+            .files()
+            .flat_map(|(sheet, cards)| cards.map(move |card| (sheet, card)));
         cards.filter(|(_, card)| !card.group)
     }
 }
@@ -287,6 +316,7 @@ impl Remembered {
             groups: Vec::new(),
             tell,
         };
+        read.index.reserve(files.min(lines.len()));
         for line in lines.lines() {
             let mut fields = line.split('\t');
             match fields.next()? {
@@ -325,6 +355,7 @@ impl Remembered {
                 native: native.ok()?.as_str().into(),
                 group,
                 made: false,
+                gone: false,
                 words,
             });
         }
@@ -393,7 +424,7 @@ mod tests {
             };
             let files = index.files();
             files
-                .map(|(name, cards)| (Arc::clone(name), cards.iter().map(card).collect()))
+                .map(|(name, cards)| (Arc::clone(name), cards.map(card).collect()))
                 .collect()
         };
         assert_eq!(said(&read.index), said(&index));

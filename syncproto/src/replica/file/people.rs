@@ -387,6 +387,10 @@ fn weight(record: &Record) -> usize {
 }
 
 impl Book for People {
+    fn expect(&mut self, files: usize) {
+        self.index.reserve(files);
+    }
+
     fn take(&mut self, sheet: &Arc<str>, text: &str) -> Result<(), String> {
         if **sheet == *self.hidden {
             // It is new, or not what it was.

@@ -340,7 +340,7 @@ fn written(seed: u64, kept: usize) -> BTreeMap<String, String> {
 
 #[test]
 fn cards_that_make_room_for_others_are_written_as_if_they_had_stayed() {
-    for seed in 1..60 {
+    for seed in 1..25 {
         let all = written(seed, usize::MAX);
         for kept in [0, 1, 3] {
             assert_eq!(written(seed, kept), all, "seed {seed}, {kept} kept");

@@ -268,6 +268,7 @@ impl People {
     pub(super) fn settle(&mut self, name: &str, now: Timestamp) -> Option<Edit> {
         let mut touched = self.thinner.remove(name);
         let (key, mut sheet) = self.sheets.remove_entry(name)?;
+        self.index.tidy(name);
         sheet
             .cards
             .retain(|card| self.index.home(&card.native).is_some_and(|home| **home == *name));
