@@ -355,14 +355,13 @@ impl Dice {
 }
 
 fn random_card(dice: &mut Dice, uid: u64) -> String {
-    let words = [
-        "",
-        "",
-        "CATEGORIES:Friends\r\n",
-        "CATEGORIES:Team,Friends\r\n",
-        "CATEGORIES:Club\r\n",
-    ];
-    let mut more = words[dice.below(5) as usize].to_owned();
+    let mut more = match dice.below(5) {
+        0 => "CATEGORIES:Friends\r\n",
+        1 => "CATEGORIES:Team,Friends\r\n",
+        2 => "CATEGORIES:Club\r\n",
+        _ => "",
+    }
+    .to_owned();
     for _ in 0..dice.below(3) {
         more += &format!("TEL;TYPE=home:555 0{}\r\n", dice.below(100));
     }

@@ -388,7 +388,7 @@ mod tests {
             let sheet: Arc<str> = format!("{sheet}{native}.vcf").into();
             index.put(&sheet, vec![card]);
             if number % 7 != 0 {
-                prints.insert(sheet, number as u64 * 0x1234_5678_9abc);
+                prints.insert(sheet, (number as u64).wrapping_mul(0x1234_5678_9abc));
             }
         }
         let empty: Arc<str> = "empty.vcf".into();
@@ -412,7 +412,7 @@ mod tests {
             (&read.prints, &read.groups[..], read.tell),
             (&prints, &groups[..], true)
         );
-        let said = |index: &Index| -> Vec<(Arc<str>, Vec<(Known, Vec<String>)>)> {
+        let said = |index: &Index| {
             let card = |card: &Known| {
                 (
                     Known {
@@ -423,9 +423,8 @@ mod tests {
                 )
             };
             let files = index.files();
-            files
-                .map(|(name, cards)| (Arc::clone(name), cards.map(card).collect()))
-                .collect()
+            let files = files.map(|(name, cards)| (Arc::clone(name), cards.map(card).collect::<Vec<_>>()));
+            files.collect::<Vec<_>>()
         };
         assert_eq!(said(&read.index), said(&index));
         assert_eq!(token(&read.index, &read.prints, &read.groups), text);

@@ -215,11 +215,11 @@ impl Writing {
         self.dice ^= self.dice << 13;
         self.dice ^= self.dice >> 7;
         self.dice ^= self.dice << 17;
-        usize::try_from(self.dice % end as u64).unwrap()
+        usize::try_from(self.dice.checked_rem(end as u64).unwrap()).unwrap()
     }
 
     fn write(&mut self, id: &str, new: bool, change: Change) -> Write {
-        self.engine += 1;
+        self.engine = self.engine.saturating_add(1);
         Write {
             engine: EngineId::from_bytes(self.engine.to_be_bytes()),
             id: RecordId::new(id).unwrap(),
@@ -318,7 +318,7 @@ fn written(seed: u64, kept: usize) -> BTreeMap<String, String> {
     .unread(items(folder.path()).into_keys().collect());
     while !matches!(desk.read().unwrap(), crate::replica::Told::End(_)) {}
     for number in (0..12).rev() {
-        let count = 1 + writing.below(4);
+        let count = writing.below(4).saturating_add(1);
         let batch = Batch {
             writes: (0..count).map(|_| writing.next()).collect(),
             entities: BTreeSet::new(),
