@@ -22,14 +22,10 @@ fn pair() -> (Afc, DuplexStream) {
 
 /// The device reads one request.
 async fn request(device: &mut DuplexStream) -> (u64, Packet) {
-    let mut bytes = vec![0; Header::LEN];
-    device.read_exact(&mut bytes).await.unwrap();
-    let header = Header::decode(bytes.first_chunk().unwrap(), 1 << 30).unwrap();
-    bytes.resize(Header::LEN + usize::try_from(header.body_len()).unwrap(), 0);
-    device.read_exact(&mut bytes[Header::LEN..]).await.unwrap();
-    Packet::decode(&bytes.into(), 1 << 30).unwrap()
+    request_or_end(device).await.unwrap()
 }
 
+/// The device reads one request, if another one comes.
 async fn request_or_end(device: &mut DuplexStream) -> Option<(u64, Packet)> {
     let mut first = [0];
     device.read_exact(&mut first).await.ok()?;
@@ -43,6 +39,13 @@ async fn request_or_end(device: &mut DuplexStream) -> Option<(u64, Packet)> {
 
 async fn say(device: &mut DuplexStream, packet_num: u64, packet: &Packet) {
     device.write_all(&packet.encode(packet_num)).await.unwrap();
+}
+
+/// The device is asked to open a file, and does.
+async fn open_as(device: &mut DuplexStream, handle: u64) {
+    let (n, _) = request(device).await;
+    let handle = FileHandle::new(handle);
+    say(device, n, &Packet::FileOpenResult { handle }).await;
 }
 
 fn raw_header(entire: u64, this: u64, packet_num: u64, operation: Operation) -> Vec<u8> {
@@ -141,15 +144,7 @@ async fn an_answer_nobody_asked_for_breaks_the_connection() {
 async fn a_read_may_not_give_more_than_was_asked() {
     let (afc, mut device) = pair();
     let device = tokio::spawn(async move {
-        let (n, _) = request(&mut device).await;
-        say(
-            &mut device,
-            n,
-            &Packet::FileOpenResult {
-                handle: FileHandle::new(3),
-            },
-        )
-        .await;
+        open_as(&mut device, 3).await;
         let (n, asked) = request(&mut device).await;
         assert_eq!(
             asked,
@@ -322,15 +317,7 @@ async fn a_cancelled_open_closes_the_file_that_arrives() {
     let (afc, mut device) = pair();
     let opening = tokio::time::timeout(Duration::from_secs(1), afc.open("/x", OpenMode::Read));
     assert!(opening.await.is_err());
-    let (n, _) = request(&mut device).await;
-    say(
-        &mut device,
-        n,
-        &Packet::FileOpenResult {
-            handle: FileHandle::new(9),
-        },
-    )
-    .await;
+    open_as(&mut device, 9).await;
     let (n, closing) = request(&mut device).await;
     assert_eq!(
         closing,
@@ -355,15 +342,7 @@ async fn an_answer_that_came_before_the_caller_gave_up_is_undone_too() {
     let mut opening = Box::pin(afc.open("/x", OpenMode::Read));
     // Polled once, so the question is on its way; then never again.
     assert!(tokio::time::timeout(Duration::ZERO, &mut opening).await.is_err());
-    let (n, _) = request(&mut device).await;
-    say(
-        &mut device,
-        n,
-        &Packet::FileOpenResult {
-            handle: FileHandle::new(5),
-        },
-    )
-    .await;
+    open_as(&mut device, 5).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     // The answer lies in the caller's hands, unseen.
     let mut byte = [0];
@@ -383,15 +362,7 @@ async fn an_answer_that_came_before_the_caller_gave_up_is_undone_too() {
 async fn a_request_is_one_packet_with_its_data_behind_the_handle() {
     let (afc, mut device) = pair();
     let device = tokio::spawn(async move {
-        let (n, _) = request(&mut device).await;
-        say(
-            &mut device,
-            n,
-            &Packet::FileOpenResult {
-                handle: FileHandle::new(2),
-            },
-        )
-        .await;
+        open_as(&mut device, 2).await;
         let mut bytes = vec![0; 53];
         device.read_exact(&mut bytes).await.unwrap();
         assert_eq!(
@@ -418,15 +389,7 @@ async fn a_request_is_one_packet_with_its_data_behind_the_handle() {
 async fn a_dropped_client_still_sends_what_is_queued_and_then_closes() {
     let (afc, mut device) = pair();
     let opened = tokio::spawn(async move { afc.open("/x", OpenMode::Read).await.unwrap() });
-    let (n, _) = request(&mut device).await;
-    say(
-        &mut device,
-        n,
-        &Packet::FileOpenResult {
-            handle: FileHandle::new(1),
-        },
-    )
-    .await;
+    open_as(&mut device, 1).await;
     // The file is the last that holds the connection.
     drop(opened.await.unwrap());
     let (n, closing) = request(&mut device).await;
@@ -445,15 +408,7 @@ async fn file_data_comes_in_requests_of_the_chosen_size() {
     let (ours, mut device) = tokio::io::duplex(1 << 20);
     let afc = Afc::with_options(Box::new(ours), AfcOptions::default().read_size(1).write_size(u32::MAX));
     let device = tokio::spawn(async move {
-        let (n, _) = request(&mut device).await;
-        say(
-            &mut device,
-            n,
-            &Packet::FileOpenResult {
-                handle: FileHandle::new(1),
-            },
-        )
-        .await;
+        open_as(&mut device, 1).await;
         let (n, asked) = request(&mut device).await;
         assert_eq!(
             asked,

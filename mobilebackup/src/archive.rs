@@ -60,6 +60,7 @@ mod file_id;
 pub mod find;
 #[cfg(test)]
 pub(crate) mod golden;
+mod hex_digits;
 mod index;
 mod kdf;
 pub mod keybag;

@@ -401,19 +401,20 @@ impl Elements {
                 return Ok(Message::Unknown { name, elements: self.0 });
             }
         };
-        if let Some(extra) = self
-            .0
-            .len()
-            .checked_sub(message.elements().len())
-            .filter(|extra| *extra > 0)
-        {
+        self.log_extra(&message);
+        Ok(message)
+    }
+
+    /// Says how many elements came that the message has no place for.
+    fn log_extra(&self, message: &Message) {
+        let extra = self.0.len().saturating_sub(message.elements().len());
+        if extra > 0 {
             tracing::debug!(
                 message = message.name(),
                 extra,
                 "elements that this version does not know"
             );
         }
-        Ok(message)
     }
 
     /// The element, unless it is missing or the placeholder.

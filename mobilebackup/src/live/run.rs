@@ -113,49 +113,15 @@ impl<'a> Run<'a> {
     }
 
     /// Runs the request in its frame, and lets go of the folder.
-    pub(super) async fn exchange(self, request: &Request<'_>, frame: Frame<'_>) -> Result<Outcome, BackupError> {
-        let Self {
-            paired,
-            common,
-            observer,
-            scope,
-            worker,
-            started,
-        } = self;
-        let parts = Parts {
-            paired,
-            common,
-            observer,
-            scope,
-            worker: &worker,
-            started,
-        };
-        let outcome = parts.exchange(request, frame).await;
-        worker.close().await;
+    pub(super) async fn exchange(mut self, request: &Request<'_>, frame: Frame<'_>) -> Result<Outcome, BackupError> {
+        let outcome = self.exchange_in(request, frame).await;
+        self.worker.close().await;
         outcome
     }
-}
 
-/// A [`Run`] whose folder is only borrowed.
-struct Parts<'a> {
-    paired: &'a Paired,
-    common: &'a Common,
-    observer: &'a mut dyn Observer,
-    scope: Scope,
-    worker: &'a Worker,
-    started: Instant,
-}
-
-impl Parts<'_> {
-    async fn exchange(self, request: &Request<'_>, frame: Frame<'_>) -> Result<Outcome, BackupError> {
-        let Self {
-            paired,
-            common,
-            observer,
-            scope,
-            worker,
-            started,
-        } = self;
+    async fn exchange_in(&mut self, request: &Request<'_>, frame: Frame<'_>) -> Result<Outcome, BackupError> {
+        let (paired, common) = (self.paired, self.common);
+        let observer = &mut *self.observer;
         let progress = Progress {
             phase: Phase::Connecting,
             ..Progress::default()
@@ -166,12 +132,7 @@ impl Parts<'_> {
             true => Some(Afc::new(paired.start_service(AFC, Escrow::IfNeeded).await?)),
             false => None,
         };
-        // With the escrow bag, whatever the device's state: it may lock in the middle of the run.
-        let stream = paired.start_service(SERVICE, Escrow::Always).await?;
-        let link_options = ExchangeOptions::default().with_deadlines(common.deadlines);
-        let connection = Connection::open(stream, link_options)
-            .await
-            .map_err(|source| BackupError::DeviceLink { file: None, source })?;
+        let connection = connect(paired, common).await?;
         let hello = connection.hello();
         let lock = match &afc {
             Some(afc) => Some(companions::lock(afc, &notifier, common.require_lock, observer).await?),
@@ -180,7 +141,7 @@ impl Parts<'_> {
         let (notifications, notices, state) = (Some(notifications), Vec::new(), State::default());
         let mut engine = Engine {
             connection,
-            worker,
+            worker: &self.worker,
             notifications,
             observer,
             progress,
@@ -193,7 +154,7 @@ impl Parts<'_> {
                 major: hello.device_link.0,
             });
         }
-        let result = drive(&mut engine, paired, afc.as_ref(), &scope, request, frame.prepare).await;
+        let result = drive(&mut engine, paired, afc.as_ref(), &self.scope, request, frame.prepare).await;
         engine.phase(Phase::Finishing);
         // The device keeps everything open until here; LI releases before it says goodbye, and so do we.
         if let Some(lock) = lock {
@@ -205,16 +166,13 @@ impl Parts<'_> {
             notices,
             ..
         } = engine;
-        connection
-            .disconnect(
-                matches!(result, Err(BackupError::Cancelled | BackupError::CancelledOnDevice))
-                    .then(|| "Cancelled by user".to_owned()),
-            )
-            .await;
+        let was_cancelled = matches!(result, Err(BackupError::Cancelled | BackupError::CancelledOnDevice));
+        let goodbye = was_cancelled.then(|| "Cancelled by user".to_owned());
+        connection.disconnect(goodbye).await;
         drop((afc, notifier));
         let response = result?;
         Ok(Outcome {
-            target: scope.target().to_owned(),
+            target: self.scope.target().to_owned(),
             hello,
             files_received: progress.files_received,
             bytes_received: progress.bytes_received,
@@ -224,9 +182,19 @@ impl Parts<'_> {
             content: response.content,
             elapsed: tokio::time::Instant::now()
                 .into_std()
-                .saturating_duration_since(started),
+                .saturating_duration_since(self.started),
         })
     }
+}
+
+/// Starts the backup service and shakes hands with it.
+async fn connect(paired: &Paired, common: &Common) -> Result<Connection, BackupError> {
+    // With the escrow bag, whatever the device's state: it may lock in the middle of the run.
+    let stream = paired.start_service(SERVICE, Escrow::Always).await?;
+    let options = ExchangeOptions::default().with_deadlines(common.deadlines);
+    Connection::open(stream, options)
+        .await
+        .map_err(|source| BackupError::DeviceLink { file: None, source })
 }
 
 /// Prepares, runs the exchange, and judges its end.

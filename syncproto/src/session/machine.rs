@@ -478,15 +478,7 @@ fn answered(state: State, message: Message) -> Result<(State, Event), SessionErr
         message: name.clone(),
         phase,
     };
-    let session = match &state {
-        State::Opening(session)
-        | State::Pulling(session)
-        | State::Clearing { session, .. }
-        | State::Pushing(session)
-        | State::Finishing(session) => session,
-        _ => return Err(unexpected()),
-    };
-    if message.class() != Some(&session.class) {
+    if message.class() != Some(awaiting(&state).ok_or_else(unexpected)?) {
         return Err(unexpected());
     }
     match (state, message) {
@@ -540,14 +532,31 @@ fn answered(state: State, message: Message) -> Result<(State, Event), SessionErr
             Ok((State::Pushable(session), Event::Remapped(ids)))
         }
         (State::Finishing(session), Message::Finished { .. }) => {
-            // Bookmarks and accounts keep the computer's identifiers and report none.
-            let not_accepted = match session.class {
-                DataClass::Bookmarks | DataClass::MailAccounts => BTreeSet::new(),
-                _ => session.unmapped,
-            };
+            let not_accepted = not_accepted(session);
             Ok((State::Linked, Event::Finished { not_accepted }))
         }
         _ => Err(unexpected()),
+    }
+}
+
+/// The class whose session waits for an answer; `None` while no answer is due.
+const fn awaiting(state: &State) -> Option<&DataClass> {
+    match state {
+        State::Opening(session)
+        | State::Pulling(session)
+        | State::Clearing { session, .. }
+        | State::Pushing(session)
+        | State::Finishing(session) => Some(&session.class),
+        _ => None,
+    }
+}
+
+/// The records that were sent and that the device gave no identifier.
+fn not_accepted(session: Session) -> BTreeSet<RecordId> {
+    match session.class {
+        // These keep the computer's identifiers and report none.
+        DataClass::Bookmarks | DataClass::MailAccounts => BTreeSet::new(),
+        _ => session.unmapped,
     }
 }
 

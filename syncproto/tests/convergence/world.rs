@@ -11,7 +11,7 @@ use cabled_syncproto::schema::{self, ValueKind};
 use cabled_syncproto::{DataClass, entity};
 use cabled_wire::plist::Value;
 
-use crate::random::Random;
+use crate::schedules::Random;
 use crate::store::{RELATIONS, SUFFIX, Store, known_rewriting, lossy, related, text};
 
 #[derive(Clone)]

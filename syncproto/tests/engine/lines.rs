@@ -4,38 +4,24 @@ use super::*;
 
 #[test]
 fn lines_of_a_card_are_paired_by_content_wherever_they_stand() {
-    let phone = |owner: &str, number: &str| {
-        Record::new(entity::PHONE_NUMBER)
-            .with("contact", Value::Array(vec![owner.into()]))
-            .with("value", number)
-    };
     let device = vec![
         ("1", person("Ann")),
-        ("p", phone("1", "5550100")),
-        ("q", phone("1", "5550200")),
+        ("p", line("1", "5550100")),
+        ("q", line("1", "5550200")),
     ];
     let before = vec![
         ("a", person("Ann")),
-        ("a/0", phone("a", "5550100")),
-        ("a/1", phone("a", "5550200")),
+        ("a/0", line("a", "5550100")),
+        ("a/1", line("a", "5550200")),
     ];
-    let mut inputs = inputs(1, &merge());
-    inputs.capabilities.computer = Capabilities::of_files().nameless_children(true);
-    let first = plan(
-        PairState::new(DataClass::Contacts),
-        reports(Standing::Own, &device, &before),
-        &inputs,
-    );
-    assert!(first.plan().is_empty(), "{}", first.plan());
-    let state = Execution::new(first).state(0);
+    let state = agreed_cards(&device, &before);
     // The lines changed places, and one of them its number.
     let after = vec![
         ("a", person("Ann")),
-        ("a/0", phone("a", "5550299")),
-        ("a/1", phone("a", "5550100")),
+        ("a/0", line("a", "5550299")),
+        ("a/1", line("a", "5550100")),
     ];
-    inputs.session = SessionId([2; 16]);
-    let next = plan(state, reports(Standing::Own, &device, &after), &inputs);
+    let next = plan(state, reports(Standing::Own, &device, &after), &card_files(2));
     let actions = &next.plan().actions.device;
     assert_eq!(actions.len(), 1, "{}", next.plan());
     assert_eq!(
@@ -45,7 +31,7 @@ fn lines_of_a_card_are_paired_by_content_wherever_they_stand() {
     assert!(next.plan().actions.computer.is_empty(), "{}", next.plan());
 }
 
-/// A folder of cards that tells only the files that changed.
+/// A folder of cards.
 fn card_files(session: u8) -> Inputs {
     let mut inputs = inputs(session, &merge());
     inputs.capabilities.computer = Capabilities::of_files().nameless_children(true);
@@ -56,6 +42,17 @@ fn line(owner: &str, number: &str) -> Record {
     Record::new(entity::PHONE_NUMBER)
         .with("contact", Value::Array(vec![owner.into()]))
         .with("value", number)
+}
+
+/// After a first session of two sides that say the same.
+fn agreed_cards(device: &Told, computer: &Told) -> PairState {
+    let first = plan(
+        PairState::new(DataClass::Contacts),
+        reports(Standing::Own, device, computer),
+        &card_files(1),
+    );
+    assert!(first.plan().is_empty(), "{}", first.plan());
+    Execution::new(first).into_state(0)
 }
 
 /// Two people with two numbers each, known to both sides.
@@ -76,13 +73,7 @@ fn two_cards() -> (PairState, Told) {
         ("b/0", line("b", "5550300")),
         ("b/1", line("b", "5550400")),
     ];
-    let first = plan(
-        PairState::new(DataClass::Contacts),
-        reports(Standing::Own, &device, &computer),
-        &card_files(1),
-    );
-    assert!(first.plan().is_empty(), "{}", first.plan());
-    (Execution::new(first).state(0), device)
+    (agreed_cards(&device, &computer), device)
 }
 
 /// What follows when the computer tells only these, and the device that nothing changed.
@@ -225,13 +216,7 @@ fn a_member_deleted_on_the_device_goes_from_a_folder_that_keeps_its_groups_in_th
         ("b", person("Bo")),
         ("group Friends", group(&["a", "b"])),
     ];
-    let first = plan(
-        PairState::new(DataClass::Contacts),
-        reports(Standing::Own, &device, &folder),
-        &card_files(1),
-    );
-    assert!(first.plan().is_empty(), "{}", first.plan());
-    let state = Execution::new(first).into_state(0);
+    let state = agreed_cards(&device, &folder);
     let device = vec![("2", person("Bo")), ("g", group(&["2"]))];
     let next = plan(state, reports(Standing::Own, &device, &folder), &card_files(2));
     let actions = &next.plan().actions;

@@ -1,5 +1,8 @@
 //! States as sessions leave them: two sides that are edited at random, with skips, refusals, conflicts and deletions.
 
+#[path = "../schedules/random.rs"]
+mod random;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -10,23 +13,7 @@ use cabled_syncproto::engine::{
 use cabled_syncproto::record::{Change, Changes, Record, RecordId};
 use cabled_syncproto::{DataClass, entity};
 use cabled_wire::plist::{Date, Dictionary, Uid, Value};
-
-/// SplitMix64: a history is its seed.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-}
+pub(crate) use random::Random;
 
 type Records = BTreeMap<String, Record>;
 
@@ -55,7 +42,7 @@ pub(crate) fn value(number: u64) -> Value {
 fn edit(random: &mut Random, side: &mut Records, here: &str, count: &mut u64) {
     *count += 1;
     let keys: Vec<String> = side.keys().cloned().collect();
-    let any = keys.get(usize::try_from(random.below(keys.len().max(1) as u64)).unwrap());
+    let any = keys.get(random.below(keys.len().max(1)));
     match (random.below(6), any) {
         (0 | 1, _) | (_, None) => {
             let name = format!("{here}{count}");
@@ -95,11 +82,47 @@ fn report(side: &Records) -> Changes {
         .collect()
 }
 
+/// A session that nothing stops.
+fn unhindered(random: &mut Random) -> Inputs {
+    let mut inputs = Inputs::new(SessionId(u128::from(random.next()).to_le_bytes()));
+    let none = Brakes {
+        deletions: 1_000_000,
+        deletions_percent: 1_000_000,
+        changes_percent: 1_000_000,
+    };
+    inputs.policy = Policy::default()
+        .first_sync(FirstSync::Merge)
+        .on_conflict(OnConflict::Defer)
+        .brakes(none)
+        .insist(true);
+    inputs
+}
+
 /// The states after each of some sessions: what is known for certain, and what would be if the commit is in doubt.
 pub(crate) fn states(seed: u64, sessions: u32) -> Vec<PairState> {
+    let mut all = on(PairState::new(DataClass::Contacts), seed, sessions);
+    let mut state = all.last().unwrap().clone();
+    state.tokens.device = Some("device anchor".to_owned());
+    state.tokens.computer = Some("ü".to_owned());
+    state.build = Some("106/20A362".to_owned());
+    state.replacing = true;
+    state.not_accepted_percent = 12;
+    let ids = state.conflicts().map(|(id, ..)| *id).collect();
+    state.bisect = Some(cabled_syncproto::engine::Bisect {
+        batch: 3,
+        times: 2,
+        size: 250,
+        ids,
+    });
+    state.quarantined = vec![EngineId::from_bytes([6; 16])];
+    all.push(state);
+    all
+}
+
+/// The same behind a state, of whose records nothing is left on either side.
+pub(crate) fn on(mut state: PairState, seed: u64, sessions: u32) -> Vec<PairState> {
     let mut random = Random(seed);
     let mut sides: Sides<Records> = Sides::default();
-    let mut state = PairState::new(DataClass::Contacts);
     let mut all = vec![state.clone()];
     let mut count = 0;
     for session in 0..sessions {
@@ -118,17 +141,7 @@ pub(crate) fn states(seed: u64, sessions: u32) -> Vec<PairState> {
         for side in Side::BOTH {
             reports.add(side, report(sides.get(side)));
         }
-        let mut inputs = Inputs::new(SessionId(u128::from(random.next()).to_le_bytes()));
-        let none = Brakes {
-            deletions: 1_000_000,
-            deletions_percent: 1_000_000,
-            changes_percent: 1_000_000,
-        };
-        inputs.policy = Policy::default()
-            .first_sync(FirstSync::Merge)
-            .on_conflict(OnConflict::Defer)
-            .brakes(none)
-            .insist(true);
+        let inputs = unhindered(&mut random);
         let mut execution = Execution::new(plan(state, reports, &inputs));
         for side in Side::BOTH {
             while let Some(batch) = execution.next_batch(side) {
@@ -173,20 +186,6 @@ pub(crate) fn states(seed: u64, sessions: u32) -> Vec<PairState> {
         state = execution.state(now);
         all.push(state.clone());
     }
-    state.tokens.device = Some("device anchor".to_owned());
-    state.tokens.computer = Some("ü".to_owned());
-    state.build = Some("106/20A362".to_owned());
-    state.replacing = true;
-    state.not_accepted_percent = 12;
-    let ids = state.conflicts().map(|(id, ..)| *id).collect();
-    state.bisect = Some(cabled_syncproto::engine::Bisect {
-        batch: 3,
-        times: 2,
-        size: 250,
-        ids,
-    });
-    state.quarantined = vec![EngineId::from_bytes([6; 16])];
-    all.push(state);
     all
 }
 
@@ -225,4 +224,46 @@ pub(crate) fn large(contacts: usize) -> PairState {
     let mut inputs = Inputs::new(SessionId([7; 16]));
     inputs.policy = Policy::default().first_sync(FirstSync::Merge);
     Execution::new(plan(PairState::new(DataClass::Contacts), reports, &inputs)).state(0)
+}
+
+/// States of many contacts, each after a session that changed few of them and little of the computer's token.
+pub(crate) fn grown(contacts: usize, seed: u64, sessions: u32) -> Vec<PairState> {
+    let mut random = Random(seed);
+    let mut all = vec![large(contacts)];
+    for session in 0..sessions {
+        let edits = session % 3 + 1;
+        let mut state = edited(all.last().unwrap().clone(), contacts, edits, &mut random);
+        let line = |number| format!("card {number} of {}\n", if number == session { 1 } else { 0 });
+        state.tokens.computer = (session % 5 > 0).then(|| (0..30).map(line).collect());
+        all.push(state);
+    }
+    all
+}
+
+/// A state of [`large`] after a session in which the device told some edits and deletions.
+pub(crate) fn edited(state: PairState, contacts: usize, edits: u32, random: &mut Random) -> PairState {
+    let told = Report::new(Extent::Changes, Standing::Own);
+    let mut reports = Reports::new(told.clone(), told);
+    let (session, beyond) = (state.sessions, contacts + 3);
+    let edit = |_| {
+        let native = id(&random.below(beyond).to_string());
+        let edited = Record::new(entity::CONTACT).with("first name", format!("Edited {session}"));
+        match random.below(4) {
+            0 => (native, Change::Delete),
+            _ => (native, Change::Upsert(edited)),
+        }
+    };
+    reports.add(Side::Device, (0..edits).map(edit).collect());
+    let inputs = unhindered(random);
+    let mut execution = Execution::new(plan(state, reports, &inputs));
+    for side in Side::BOTH {
+        while let Some(batch) = execution.next_batch(side) {
+            let done = batch.writes.into_iter().map(|write| {
+                let native = write.new.then_some(write.id);
+                (write.engine, Outcome::Done { native })
+            });
+            execution.handle_outcomes(side, done.collect::<Vec<_>>());
+        }
+    }
+    execution.into_state(session.into())
 }

@@ -12,8 +12,12 @@ impl World {
     pub(crate) fn check(&self, host: &Host) {
         let (device, computer) = (self.phone.sync().records(&self.class), host.folder.all());
         let held = self.held_with_all_in_them(&computer);
-        self.nobody_is_lost(&device, &held, "the phone");
-        self.nobody_is_lost(&computer, &BTreeSet::new(), "a computer");
+        // What one computer does not send is on no other.
+        let others = self.hosts.iter().filter(|other| other.number != host.number);
+        let others = others.flat_map(|other| self.held_with_all_in_them(&other.folder.all()));
+        let others: BTreeSet<String> = others.collect();
+        self.nobody_is_lost(&device, &held.union(&others).cloned().collect(), "the phone");
+        self.nobody_is_lost(&computer, &others, "a computer");
         if self.calm && self.hosts.len() == 1 {
             self.no_edit_is_lost(&device, "the phone");
             self.no_edit_is_lost(&computer, "a computer");

@@ -15,19 +15,12 @@
 mod check;
 mod edits;
 mod link;
+#[path = "../schedules/mod.rs"]
+mod schedules;
 mod sides;
 mod world;
 
-use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
-
 use world::World;
-
-/// A number from the environment.
-fn number(name: &str, otherwise: u64) -> u64 {
-    let said = std::env::var(name).ok().and_then(|number| number.parse().ok());
-    said.unwrap_or(otherwise)
-}
 
 /// Runs one schedule to its end.
 fn run(seed: u64) {
@@ -40,31 +33,5 @@ fn run(seed: u64) {
 
 #[test]
 fn any_schedule_of_edits_and_cuts_ends_with_everything_on_both_sides() {
-    let (first, count) = (number("CABLED_SEED", 0), number("CABLED_SCHEDULES", 1_000));
-    let mut failures: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    let hook = std::panic::take_hook();
-    if std::env::var_os("CABLED_SHOW").is_none() {
-        std::panic::set_hook(Box::new(|_| {}));
-    }
-    for seed in first..first + count {
-        let Err(cause) = std::panic::catch_unwind(AssertUnwindSafe(|| run(seed))) else {
-            continue;
-        };
-        let text = cause.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| cause.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        let text: String = text
-            .unwrap_or_default()
-            .chars()
-            .filter(|c| !c.is_ascii_digit())
-            .take(70)
-            .collect();
-        failures.entry(text).or_default().push(seed);
-    }
-    std::panic::set_hook(hook);
-    let failed: usize = failures.values().map(Vec::len).sum();
-    failures.values_mut().for_each(|seeds| seeds.truncate(5));
-    assert!(
-        failures.is_empty(),
-        "{failed} of {count} schedules failed: {failures:#?}"
-    );
+    schedules::run_all(1_000, run);
 }

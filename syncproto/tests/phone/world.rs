@@ -11,8 +11,9 @@ use cabled_syncproto::store::MemoryStore;
 use cabled_virtualdevice::Phone;
 use cabled_virtualdevice::sync::{SyncFault, SyncOptions};
 
-use crate::edits::{Member, Place, Random, Shape, new_root, of_entity, refs, shape, text};
+use crate::edits::{Member, Place, Shape, new_root, of_entity, refs, shape, text};
 use crate::link;
+use crate::schedules::Random;
 use crate::sides::{Fault, Folder, Pictures};
 
 /// Messages at which the connection may break.

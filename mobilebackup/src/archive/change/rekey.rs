@@ -1,6 +1,7 @@
 //! The same class keys under another password (spec backup-format, 10).
 
 use cabled_wire::secret::SecretString;
+use zeroize::Zeroizing;
 
 use super::{ChangeError, ChangeOptions};
 use crate::archive::build::BuildError;
@@ -37,21 +38,48 @@ pub(super) fn rekey(
     if first_rounds == 0 || second_rounds == 0 {
         return Err(BuildError::Rounds.into());
     }
-    let (first_salt, salt): ([u8; 20], [u8; 20]) = (secrets.array()?, secrets.array()?);
-    let first = two_stages.then_some(Stage {
-        salt: &first_salt,
-        rounds: first_rounds,
-    });
-    let second = Stage {
-        salt: &salt,
-        rounds: second_rounds,
+    let stages = Stages {
+        first: two_stages.then_some((secrets.array()?, first_rounds)),
+        second: (secrets.array()?, second_rounds),
     };
-    let kek = match kdf::derive(password.expose().as_bytes(), first, second, observer) {
+    let kek = match stages.derive(password, observer) {
         Ok(key) => Key::from(key),
         Err(kdf::Cancelled) => return Err(ChangeError::Cancelled),
     };
-    let wrapper = Unwrapper::new(&kek);
+    let bag = rewrapped(old, keys, &stages, &Unwrapper::new(&kek));
+    // What was just made must open, before anything relies on it.
+    let made = Keybag::parse(&bag).and_then(|bag| bag.unwrap(&kek).map_err(|_| unreadable()));
+    match made {
+        Ok(opened) if opened.usable().eq(keys.usable()) => Ok(Rekeyed { bag, kek }),
+        Ok(_) => Err(ChangeError::Archive(unreadable().into())),
+        Err(e) => Err(ChangeError::Archive(e.into())),
+    }
+}
 
+/// The salts and rounds of the new password.
+struct Stages {
+    first: Option<([u8; 20], u32)>,
+    second: ([u8; 20], u32),
+}
+
+impl Stages {
+    fn derive(
+        &self,
+        password: &SecretString,
+        observer: &mut dyn Observer,
+    ) -> Result<Zeroizing<[u8; 32]>, kdf::Cancelled> {
+        const fn stage((salt, rounds): &([u8; 20], u32)) -> Stage<'_> {
+            Stage { salt, rounds: *rounds }
+        }
+        let first = self.first.as_ref().map(stage);
+        kdf::derive(password.expose().as_bytes(), first, stage(&self.second), observer)
+    }
+}
+
+/// The tags of `old` with the class keys wrapped by `wrapper`, and with what the new password is derived by.
+fn rewrapped(old: &Keybag, keys: &ClassKeys, stages: &Stages, wrapper: &Unwrapper) -> Vec<u8> {
+    let had_first = old.rounds().0.is_some();
+    let (salt, rounds) = &stages.second;
     let mut bag = Vec::with_capacity(1400);
     let (mut uuids, mut class) = (0_u32, None);
     for (tag, value) in old.tags() {
@@ -60,20 +88,20 @@ pub(super) fn rekey(
             class = None;
         }
         let in_header = uuids < 2;
-        match tag {
-            b"SALT" if in_header => put(&mut bag, b"SALT", &salt),
-            b"ITER" if in_header => {
-                put_number(&mut bag, b"ITER", second_rounds);
-                if two_stages && old_first.is_none() {
+        match (tag, &stages.first) {
+            (b"SALT", _) if in_header => put(&mut bag, b"SALT", salt),
+            (b"ITER", first) if in_header => {
+                put_number(&mut bag, b"ITER", *rounds);
+                if let (Some((salt, rounds)), false) = (first, had_first) {
                     put_number(&mut bag, b"DPWT", 1);
-                    put_number(&mut bag, b"DPIC", first_rounds);
-                    put(&mut bag, b"DPSL", &first_salt);
+                    put_number(&mut bag, b"DPIC", *rounds);
+                    put(&mut bag, b"DPSL", salt);
                 }
             }
-            b"DPWT" | b"DPIC" | b"DPSL" if in_header && !two_stages => {}
-            b"DPIC" if in_header => put_number(&mut bag, b"DPIC", first_rounds),
-            b"DPSL" if in_header => put(&mut bag, b"DPSL", &first_salt),
-            b"WPKY" if !in_header => {
+            (b"DPWT" | b"DPIC" | b"DPSL", None) if in_header => {}
+            (b"DPIC", Some((_, rounds))) if in_header => put_number(&mut bag, b"DPIC", *rounds),
+            (b"DPSL", Some((salt, _))) if in_header => put(&mut bag, b"DPSL", salt),
+            (b"WPKY", _) if !in_header => {
                 let opened = class.and_then(|class| keys.password_key(class));
                 match opened {
                     Some(key) => put(&mut bag, b"WPKY", &wrapper.wrap(key)),
@@ -89,13 +117,7 @@ pub(super) fn rekey(
             }
         }
     }
-    // What was just made must open, before anything relies on it.
-    let made = Keybag::parse(&bag).and_then(|bag| bag.unwrap(&kek).map_err(|_| unreadable()));
-    match made {
-        Ok(opened) if opened.usable().eq(keys.usable()) => Ok(Rekeyed { bag, kek }),
-        Ok(_) => Err(ChangeError::Archive(unreadable().into())),
-        Err(e) => Err(ChangeError::Archive(e.into())),
-    }
+    bag
 }
 
 const fn unreadable() -> crate::archive::keybag::KeybagError {

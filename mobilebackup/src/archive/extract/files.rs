@@ -157,23 +157,7 @@ impl<'s, 'a> Worker<'s, 'a> {
                 message: e.to_string(),
             }));
         }
-        let status = match self.place.publish(&draft, &folder, name) {
-            Ok(()) => Status::Extracted,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                let decided = self.taken(&draft, &mapped, &folder);
-                if !matches!(decided, Ok(Taken::Replaced)) {
-                    self.place.discard(draft);
-                }
-                match decided? {
-                    Taken::Same | Taken::Replaced => Status::Extracted,
-                    Taken::LeftOut => Status::LeftOut,
-                }
-            }
-            Err(e) => {
-                self.place.discard(draft);
-                return Err(e.into());
-            }
-        };
+        let status = self.publish(draft, &mapped, &folder)?;
         Ok(Done {
             mapped,
             status,
@@ -181,6 +165,28 @@ impl<'s, 'a> Worker<'s, 'a> {
             sha256: sha256.filter(|_| status == Status::Extracted),
             notes,
         })
+    }
+
+    /// Gives a draft its name, or decides what becomes of the file that has it already.
+    fn publish(&mut self, draft: Draft, mapped: &MappedPath, folder: &Dir) -> Result<Status, Ended> {
+        let (_, name) = mapped.split();
+        match self.place.publish(&draft, folder, name) {
+            Ok(()) => Ok(Status::Extracted),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                let decided = self.taken(&draft, mapped, folder);
+                if !matches!(decided, Ok(Taken::Replaced)) {
+                    self.place.discard(draft);
+                }
+                match decided? {
+                    Taken::Same | Taken::Replaced => Ok(Status::Extracted),
+                    Taken::LeftOut => Ok(Status::LeftOut),
+                }
+            }
+            Err(e) => {
+                self.place.discard(draft);
+                Err(e.into())
+            }
+        }
     }
 
     /// Writes all contents into the draft.

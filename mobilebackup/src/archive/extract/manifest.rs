@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::Failure;
 use crate::archive::entry::{EntryNote, FileEntry, Kind, SkippedRow};
+use crate::archive::hex_digits::hex_digits;
 use crate::archive::names::{Convention, MappedPath};
 use crate::archive::read::PayloadNote;
 use crate::archive::{Archive, FileId};
@@ -195,7 +196,7 @@ impl ManifestLine {
         } else {
             attributes
                 .into_iter()
-                .map(|(name, value)| (name, hex(&value)))
+                .map(|(name, value)| (name, hex_digits(&value).collect()))
                 .collect()
         };
         Self {
@@ -267,16 +268,6 @@ impl ManifestLine {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
-    for byte in bytes {
-        for half in [byte >> 4, byte & 15] {
-            text.extend(char::from_digit(half.into(), 16));
-        }
-    }
-    text
-}
-
 /// The first line of a manifest, and the first of every run over a newer backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Header {
@@ -322,7 +313,7 @@ impl Header {
         Self {
             cabled_manifest: VERSION,
             device,
-            backup: hex(state.finalize().first_chunk::<16>().map_or(&[], |half| half)),
+            backup: hex_digits(state.finalize().first_chunk::<16>().map_or(&[], |half| half)).collect(),
             names,
             folding,
         }

@@ -4,6 +4,7 @@
 //! name apart, `%-` 32 digits in place of what was cut out, `%!` 32 digits in place of a whole path.
 
 use super::{Convention, MANIFEST, hash};
+use crate::archive::hex_digits::hex_digits;
 
 /// The longest component, in bytes.
 pub(super) const MAX_COMPONENT: usize = 255;
@@ -71,7 +72,7 @@ pub(super) fn push(out: &mut String, name: &str, spelling: Spelling) {
     if out.len().saturating_sub(start) > MAX_COMPONENT {
         let long = out.split_off(start);
         let mut digits = String::from(CUT);
-        push_hex(&mut digits, &hash(&[name.as_bytes()]));
+        digits.extend(hex_digits(&hash(&[name.as_bytes()])));
         out.push_str(&insert(&long, &digits));
     }
 }
@@ -79,7 +80,7 @@ pub(super) fn push(out: &mut String, name: &str, spelling: Spelling) {
 /// Appends what stands for a whole path.
 pub(super) fn push_digest(out: &mut String, path: &str) {
     out.push_str("%!");
-    push_hex(out, &hash(&[path.as_bytes()]));
+    out.extend(hex_digits(&hash(&[path.as_bytes()])));
     out.push_str(
         extension(path.rsplit('/').next().unwrap_or_default())
             .filter(|end| is_harmless(end))
@@ -90,7 +91,7 @@ pub(super) fn push_digest(out: &mut String, path: &str) {
 /// The encoded `name` with a mark before its extension.
 pub(super) fn mark(name: &str, hash: [u8; 16]) -> String {
     let (mut digits, mut tag) = (String::new(), MARK);
-    push_hex(&mut digits, &hash);
+    digits.extend(hex_digits(&hash));
     if name.len().saturating_add(MARK.len()).saturating_add(MARK_DIGITS) <= MAX_COMPONENT {
         digits.truncate(MARK_DIGITS);
     } else {
@@ -145,14 +146,6 @@ fn push_byte(out: &mut String, byte: u8) {
     out.push('%');
     for half in [byte >> 4, byte & 15] {
         out.extend(DIGITS.get(usize::from(half)));
-    }
-}
-
-fn push_hex(out: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        for half in [byte >> 4, byte & 15] {
-            out.extend(char::from_digit(half.into(), 16));
-        }
     }
 }
 

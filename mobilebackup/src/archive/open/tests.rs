@@ -332,18 +332,23 @@ fn a_copied_index_of_another_program_may_lack_its_padding() {
     assert!(archive.is_locked());
 }
 
-#[test]
-fn a_backup_of_ios_10_0_opens_with_its_password() {
+/// A backup with one file whose record is encrypted, as iOS 10.0 did it; its plist is that of a plain one.
+fn with_encrypted_metadata() -> tempfile::TempDir {
     let case = &golden::vectors()["ios_10_0_only"];
     let digits = |key: &str| case[key].as_str().unwrap().to_owned();
-    let folder = with_index(&format!(
+    with_index(&format!(
         "DELETE FROM Files WHERE relativePath != 'Library/block.bin';
          UPDATE Files SET relativePath = 'a/b.txt', file = x'{}';
          INSERT INTO Properties VALUES ('salt', x'{}'), ('passwordHash', x'{}');",
         digits("file_column"),
         digits("salt"),
         digits("password_hash")
-    ));
+    ))
+}
+
+#[test]
+fn a_backup_of_ios_10_0_opens_with_its_password() {
+    let folder = with_encrypted_metadata();
     let enc = golden::folder().join("synthetic/enc-mbdb/Manifest.plist");
     fs::copy(enc, folder.path().join("Manifest.plist")).unwrap();
     let mut archive = Archive::open(folder.path()).unwrap();
@@ -364,16 +369,7 @@ fn a_backup_of_ios_10_0_opens_with_its_password() {
 
 #[test]
 fn metadata_encryption_left_behind_in_a_plain_backup_still_opens() {
-    let case = &golden::vectors()["ios_10_0_only"];
-    let digits = |key: &str| case[key].as_str().unwrap().to_owned();
-    let folder = with_index(&format!(
-        "DELETE FROM Files WHERE relativePath != 'Library/block.bin';
-         UPDATE Files SET relativePath = 'a/b.txt', file = x'{}';
-         INSERT INTO Properties VALUES ('salt', x'{}'), ('passwordHash', x'{}');",
-        digits("file_column"),
-        digits("salt"),
-        digits("password_hash")
-    ));
+    let folder = with_encrypted_metadata();
     let mut archive = Archive::open(folder.path()).unwrap();
     assert!(archive.is_locked() && archive.protection() == Protection::Plain);
     archive.unlock(PASSWORD).unwrap();

@@ -264,6 +264,24 @@ impl<'a> Job<'a> {
         self.report.sources.push(source);
     }
 
+    /// Says which stores the records of a category come from that may have several: their files, what is wrong in them,
+    /// and why one could not be read. Fails if none could be.
+    pub(super) fn stores<'s>(
+        &mut self,
+        stores: impl Iterator<Item = (&'s Source, &'s Notes, &'s mut Option<RecordError>)>,
+    ) -> Result<(), RecordError> {
+        let stores: Vec<_> = stores.collect();
+        let all_failed = stores.iter().all(|(.., failure)| failure.is_some());
+        for (source, notes, failure) in stores {
+            self.source(source.clone());
+            self.notes(notes.clone());
+            if let (true, Some(failure)) = (all_failed, failure.take()) {
+                return Err(failure);
+            }
+        }
+        Ok(())
+    }
+
     /// Counts a finished file, by its path below the category's folder.
     pub fn wrote(&mut self, name: impl Into<String>) {
         let _ = name.into();

@@ -414,6 +414,12 @@ impl Messages {
             self.notes.push(note.clone());
         }
         self.order.sort_unstable();
+        self.count_by_chat(none);
+        Ok(())
+    }
+
+    /// Counts the messages of every conversation; `none` becomes one of those that belong to none, if there are any.
+    fn count_by_chat(&mut self, none: u32) {
         if self.order.iter().any(|placed| placed.chat == none) {
             self.chats.push(Chat::default());
         }
@@ -422,7 +428,6 @@ impl Messages {
                 chat.messages = chat.messages.saturating_add(1);
             }
         }
-        Ok(())
     }
 }
 

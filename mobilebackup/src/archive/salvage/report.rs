@@ -35,7 +35,7 @@ pub struct SalvageReport {
     pub index: IndexState,
     /// Other indexes that were looked at, and what became of them.
     pub others: Vec<(PathBuf, IndexState)>,
-    /// How many files were found in each way, by [`FoundBy::name`].
+    /// How many files were found in each way, by [`FoundBy::name`](super::FoundBy::name).
     pub found: BTreeMap<&'static str, u64>,
     /// How many can be trusted how far.
     pub trust: BTreeMap<Trust, u64>,

@@ -51,6 +51,19 @@ struct Done {
 }
 
 impl Done {
+    /// What was done before the index led astray in `domain`, with the domains of `left` still to come.
+    fn before(domain: &mut DomainSearch, mut left: Vec<Box<str>>) -> Self {
+        tracing::debug!(
+            domain = domain.domain(),
+            "no sound index over domains; reading the table"
+        );
+        left.push(domain.domain().into());
+        Self {
+            left: Some(left),
+            rows: std::mem::take(&mut domain.seen),
+        }
+    }
+
     fn has(&self, row: i64, domain: &str) -> bool {
         let is_left = |left: &Vec<Box<str>>| left.iter().any(|left| **left == *domain);
         !self.left.as_ref().is_none_or(is_left) || self.rows.binary_search(&row).is_ok()
@@ -163,21 +176,12 @@ impl Selected<'_> {
                         Led::To(batch) => return Ok(Some(batch)),
                         Led::Everywhere => *current = None,
                         Led::Astray => {
-                            tracing::debug!(
-                                domain = domain.domain(),
-                                "no sound index over domains; reading the table"
-                            );
-                            let mut still = std::mem::take(left);
-                            still.push(domain.domain().into());
-                            let done = Done {
-                                left: Some(still),
-                                rows: std::mem::take(&mut domain.seen),
-                            };
+                            let (database, column_key) = (*database, *column_key);
                             self.source = Source::Table {
                                 database,
-                                column_key: *column_key,
+                                column_key,
                                 search: Search::new(),
-                                done,
+                                done: Done::before(domain, std::mem::take(left)),
                             };
                         }
                     }

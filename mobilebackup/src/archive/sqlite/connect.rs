@@ -6,18 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rusqlite::config::DbConfig;
-use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
 
 use super::{Assembled, DatabaseNote, DatabaseOptions, copy_image};
 use crate::archive::ArchiveError;
-use crate::archive::database::{create_private, immutable_uri, private_folder};
+use crate::archive::database::{create_private, distrust, immutable_uri, private_folder};
 use crate::archive::entry::FileEntry;
-
-/// The longest value SQLite may hand out, in bytes.
-const MAX_VALUE: i32 = 64 << 20;
 
 /// Instructions between two looks at the limit.
 const STEP: i32 = 10_000;
@@ -150,12 +145,7 @@ impl OpenDatabase {
 }
 
 fn guard(connection: &mut Connection, work: &Arc<Work>, limited: bool) -> Result<(), rusqlite::Error> {
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
-    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
-    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+    distrust(connection)?;
     if limited {
         let work = Arc::clone(work);
         let step = u64::from(STEP.cast_unsigned());
@@ -166,8 +156,6 @@ fn guard(connection: &mut Connection, work: &Arc<Work>, limited: bool) -> Result
         };
         connection.progress_handler(STEP, Some(used_up))?;
     }
-    connection.pragma_update(None, "cell_size_check", true)?;
-    connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "query_only", true)?;
     // What is no database at all, or whose schema is damaged, is refused here and not at the first query.
     let count = "SELECT count(*) FROM sqlite_schema";

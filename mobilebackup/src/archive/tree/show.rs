@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
+use crate::archive::hex_digits::hex_digits;
 use crate::archive::records::time::Timestamp;
 use crate::archive::{FileEntry, Kind};
 
@@ -142,14 +143,11 @@ pub fn shown_attribute(value: &[u8]) -> String {
     {
         return format!("{text:?}");
     }
-    let mut shown = String::new();
-    for byte in value.iter().take(SHOWN_BYTES) {
-        // Writing into a string does not fail.
-        let _ = write!(shown, "{byte:02x}");
-    }
+    let mut shown: String = hex_digits(value.get(..SHOWN_BYTES).unwrap_or(value)).collect();
     if value.len() > SHOWN_BYTES {
         shown.push('…');
     }
+    // Writing into a string does not fail.
     let _ = write!(shown, " ({} bytes)", value.len());
     shown
 }

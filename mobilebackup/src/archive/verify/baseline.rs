@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::FileCheck;
 use super::report::{Finding, Problem, Report};
 use crate::archive::entry::{FileEntry, Kind};
+use crate::archive::hex_digits::hex_digits;
 use crate::archive::{Archive, ArchiveError, FileId};
 
 /// Longest line that is read, in bytes.
@@ -134,7 +135,7 @@ impl Facts {
             link_target: entry.link_target.as_deref().map(str::to_owned),
             attributes: attributes
                 .into_iter()
-                .map(|(name, value)| (name, to_hex(&value)))
+                .map(|(name, value)| (name, hex_digits(&value).collect()))
                 .collect(),
         }
     }
@@ -284,7 +285,7 @@ impl<W: Write> BaselineWriter<W> {
                     backup_file: Some(name.to_owned()),
                     file_id: None,
                     length: Some(length),
-                    sha256: Some(to_hex(&hash)),
+                    sha256: Some(hex_digits(&hash).collect()),
                     record: None,
                 })?;
             }
@@ -301,7 +302,7 @@ impl<W: Write> BaselineWriter<W> {
             backup_file: None,
             file_id: Some(check.entry.file_id.to_string()),
             length: check.len,
-            sha256: check.sha256.map(|hash| to_hex(&hash)),
+            sha256: check.sha256.map(|hash| hex_digits(&hash).collect()),
             record: Some(Facts::of(&check.entry)),
         })
     }
@@ -340,11 +341,6 @@ fn hash_of(path: &Path) -> io::Result<Option<(u64, [u8; 32])>> {
             Err(e) => return Err(e),
         }
     }
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 fn from_hex(text: &str) -> Option<[u8; 32]> {

@@ -3,7 +3,7 @@
 use cabled_wire::plist::Value;
 
 use super::super::lines::{Line, escape, param_value};
-use super::Component;
+use super::component::Component;
 use super::time::{Described, Wall, date_text, duration, duration_text, wall_text, when};
 use crate::entity;
 use crate::record::Record;

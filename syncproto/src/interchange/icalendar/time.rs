@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use jiff::tz::{Dst, TimeZone, TimeZoneDatabase};
 
 use super::super::lines::Line;
-use super::Component;
+use super::component::Component;
 use crate::records::{CivilDate, Timestamp};
 
 /// The zone that a device is told for times in UTC. Spec: mobilesync, section 8.6.

@@ -7,11 +7,11 @@ use cabled_wire::plist::Value;
 use super::super::Limits;
 use super::super::lines::{self, Line, escape, fold};
 use super::super::vcard::{kept, kept_uid, overrides, whole};
+use super::component::{Component, kept_components, parse};
+use super::event::{alarm_component, read_event};
+use super::originals::{UNITS, says};
 use super::time::{self, Described, UTC};
-use super::{
-    COMPONENTS, Component, NO_STAMP, NOT_SYNCABLE, ORIGINAL, UID, UNITS, WHOLE, ZONES, alarm_component,
-    kept_components, parse, parts, read_calendar, read_event, says,
-};
+use super::{COMPONENTS, NO_STAMP, NOT_SYNCABLE, ORIGINAL, UID, WHOLE, ZONES, parts, read_calendar};
 use crate::entity;
 use crate::record::{Record, RecordId};
 use crate::records::{AllDay, Calendar, Event, EventDetails, Timestamp, View};

@@ -1,8 +1,11 @@
 //! Calendars and reminders for people and for other programs.
 
-use super::{CalendarBook, Event, Task, When};
+use std::collections::HashMap;
+
+use super::{CalendarBook, Event, When};
 use crate::archive::records::export::{Exporter, Format, Job};
 use crate::archive::records::html::{Cell, Page};
+use crate::archive::records::output::OutputFile;
 use crate::archive::records::{RecordError, icalendar};
 
 /// How `calendar` is exported, reminders included.
@@ -14,14 +17,8 @@ fn export(job: &mut Job<'_>) -> Result<bool, RecordError> {
     if books.is_empty() {
         return Ok(false);
     }
-    let all_failed = books.iter().all(|book| book.failure.is_some());
-    for book in &mut books {
-        job.source(book.source.clone());
-        job.notes(book.problems.clone());
-        if let (true, Some(failure)) = (all_failed, book.failure.take()) {
-            return Err(failure);
-        }
-    }
+    let stores = books.iter_mut();
+    job.stores(stores.map(|book| (&book.source, &book.problems, &mut book.failure)))?;
     if let Some(mut lines) = job.json_lines("events")? {
         books
             .iter()
@@ -43,7 +40,9 @@ fn export(job: &mut Job<'_>) -> Result<bool, RecordError> {
             write_ics(job, book)?;
         }
         if job.wants(Format::Html) {
-            write_page(job, book)?;
+            let titles = Titles::of(book);
+            write_event_pages(job, book, &titles)?;
+            write_reminder_pages(job, book, &titles)?;
         }
         let records = book.events.len().saturating_add(book.tasks.len());
         job.count(records as u64)?;
@@ -69,21 +68,43 @@ fn write_ics(job: &mut Job<'_>, book: &CalendarBook) -> Result<(), RecordError> 
     Ok(())
 }
 
-fn write_page(job: &mut Job<'_>, book: &CalendarBook) -> Result<(), RecordError> {
-    let titles: std::collections::HashMap<i64, &str> = book
-        .calendars
-        .iter()
-        .filter_map(|calendar| Some((calendar.id, calendar.title.as_deref()?)))
-        .collect();
-    let title = |id: Option<i64>| id.and_then(|id| titles.get(&id).copied()).unwrap_or("");
+/// What calendars and lists are called, by their row ids.
+struct Titles<'a>(HashMap<i64, &'a str>);
+
+impl<'a> Titles<'a> {
+    fn of(book: &'a CalendarBook) -> Self {
+        let titles = book.calendars.iter();
+        Self(
+            titles
+                .filter_map(|calendar| Some((calendar.id, calendar.title.as_deref()?)))
+                .collect(),
+        )
+    }
+
+    fn title(&self, id: Option<i64>) -> &'a str {
+        id.and_then(|id| self.0.get(&id).copied()).unwrap_or("")
+    }
+}
+
+fn begin_page(
+    job: &mut Job<'_>,
+    book: &CalendarBook,
+    stem: &str,
+    title: &str,
+) -> Result<Page<OutputFile>, RecordError> {
+    let mut page = Page::begin(job.output().file(stem, "html")?, title)?;
+    page.paragraph(&format!(
+        "From {} {}. Times are UTC.",
+        book.source.domain, book.source.path
+    ))?;
+    Ok(page)
+}
+
+fn write_event_pages(job: &mut Job<'_>, book: &CalendarBook, titles: &Titles<'_>) -> Result<(), RecordError> {
     let mut events: Vec<&Event> = book.events.iter().collect();
     events.sort_by_key(|event| (event.start.as_ref().map(|start| start.at), event.id));
     for chunk in events.chunks(job.page_records().max(1)) {
-        let mut page = Page::begin(job.output().file("events", "html")?, "Calendar")?;
-        page.paragraph(&format!(
-            "From {} {}. Times are UTC.",
-            book.source.domain, book.source.path
-        ))?;
+        let mut page = begin_page(job, book, "events", "Calendar")?;
         page.table(&[
             "Begins", "Ends", "Zone", "What", "Where", "Repeats", "Guests", "Calendar",
         ])?;
@@ -115,19 +136,18 @@ fn write_page(job: &mut Job<'_>, book: &CalendarBook) -> Result<(), RecordError>
                 Cell::Text(&event.location.as_ref().map(super::Location::line).unwrap_or_default()),
                 Cell::Text(&rules.join("\n")),
                 Cell::Text(&guests.join("\n")),
-                Cell::Text(title(event.calendar)),
+                Cell::Text(titles.title(event.calendar)),
             ])?;
         }
         let name = page.finish()?.finish()?;
         job.wrote(name);
     }
-    let tasks: Vec<&Task> = book.tasks.iter().collect();
-    for chunk in tasks.chunks(job.page_records().max(1)) {
-        let mut page = Page::begin(job.output().file("reminders", "html")?, "Reminders")?;
-        page.paragraph(&format!(
-            "From {} {}. Times are UTC.",
-            book.source.domain, book.source.path
-        ))?;
+    Ok(())
+}
+
+fn write_reminder_pages(job: &mut Job<'_>, book: &CalendarBook, titles: &Titles<'_>) -> Result<(), RecordError> {
+    for chunk in book.tasks.chunks(job.page_records().max(1)) {
+        let mut page = begin_page(job, book, "reminders", "Reminders")?;
         page.table(&["Due", "What", "Done", "List", ""])?;
         for task in chunk {
             let what: Vec<&str> = [task.summary.as_deref(), task.description.as_deref()]
@@ -143,7 +163,7 @@ fn write_page(job: &mut Job<'_>, book: &CalendarBook) -> Result<(), RecordError>
                 Cell::Text(&shown(task.due.as_ref(), task.all_day)),
                 Cell::Text(&what.join("\n")),
                 Cell::Text(&done),
-                Cell::Text(title(task.list)),
+                Cell::Text(titles.title(task.list)),
                 Cell::Text(if task.deleted { "deleted" } else { "" }),
             ])?;
         }

@@ -135,21 +135,7 @@ impl Children {
             } else if let (Some(owner), Some(assignee)) = (owner, row.integer("ZASSIGNEE")) {
                 assignments.push((owner, assignee));
             }
-            let names: Vec<_> = [row.some_text("ZFIRSTNAME"), row.some_text("ZLASTNAME")]
-                .into_iter()
-                .flatten()
-                .collect();
-            let address = row.some_text("ZADDRESS1");
-            if let Some(id) = row.id().filter(|_| !names.is_empty() || address.is_some()) {
-                let mail = address
-                    .as_deref()
-                    .map(|address| address.strip_prefix("mailto:").unwrap_or(address));
-                let person = Participant {
-                    name: Some(names.join(" ")).filter(|name| !name.is_empty()),
-                    email: mail.filter(|mail| mail.contains('@')).map(str::to_owned),
-                    address: address.clone(),
-                    ..Participant::default()
-                };
+            if let (Some(id), Some(person)) = (row.id(), person(row)) {
                 people.insert(id, person);
             }
             Ok(ControlFlow::Continue(()))
@@ -173,6 +159,25 @@ impl Children {
         }
         Ok(children)
     }
+}
+
+/// Somebody whom a reminder may be assigned to; `None` for an object that names nobody.
+fn person(row: &mut Fields<'_>) -> Option<Participant> {
+    let names: Vec<_> = [row.some_text("ZFIRSTNAME"), row.some_text("ZLASTNAME")]
+        .into_iter()
+        .flatten()
+        .collect();
+    let address = row.some_text("ZADDRESS1");
+    let mail = address
+        .as_deref()
+        .map(|address| address.strip_prefix("mailto:").unwrap_or(address));
+    let says_something = !names.is_empty() || address.is_some();
+    says_something.then(|| Participant {
+        name: Some(names.join(" ")).filter(|name| !name.is_empty()),
+        email: mail.filter(|mail| mail.contains('@')).map(str::to_owned),
+        address: address.clone(),
+        ..Participant::default()
+    })
 }
 
 /// The numbers are taken to be those of EventKit, where 0 is daily; no published store confirms it, so that the number
@@ -243,31 +248,34 @@ fn reminders(
         if let Some(list) = list.filter(|list| !known.contains(list)) {
             row.note("ZLIST", Problem::Dangling { to: "list", id: list });
         }
-        let all_day = row.flag("ZALLDAY");
-        tasks.push(Task {
-            id,
-            uid: uuid(row).or_else(|| row.some_text("ZCKIDENTIFIER")),
-            list,
-            parent: row.integer("ZPARENTREMINDER").filter(|parent| *parent != id),
-            summary: row.some_text("ZTITLE").or_else(|| row.some_text("ZTITLE1")),
-            description: row.some_text("ZNOTES"),
-            completed: row.flag("ZCOMPLETED"),
-            completed_at: row.core_data_time("ZCOMPLETIONDATE"),
-            start: when(row, "ZSTARTDATE"),
-            due: when(row, "ZDUEDATE"),
-            all_day,
-            priority: row.integer("ZPRIORITY"),
-            flagged: row.flag("ZFLAGGED"),
-            recurrences: children.recurrences.remove(&id).unwrap_or_default(),
-            alarms: children.alarms.remove(&id).unwrap_or_default(),
-            assignees: children.assignees.remove(&id).unwrap_or_default(),
-            created: row.core_data_time("ZCREATIONDATE"),
-            modified: row.core_data_time("ZLASTMODIFIEDDATE"),
-            deleted: row.flag("ZMARKEDFORDELETION"),
-        });
+        tasks.push(task(row, id, list, children));
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(())
+}
+
+fn task(row: &mut Fields<'_>, id: i64, list: Option<i64>, children: &mut Children) -> Task {
+    Task {
+        id,
+        uid: uuid(row).or_else(|| row.some_text("ZCKIDENTIFIER")),
+        list,
+        parent: row.integer("ZPARENTREMINDER").filter(|parent| *parent != id),
+        summary: row.some_text("ZTITLE").or_else(|| row.some_text("ZTITLE1")),
+        description: row.some_text("ZNOTES"),
+        completed: row.flag("ZCOMPLETED"),
+        completed_at: row.core_data_time("ZCOMPLETIONDATE"),
+        start: when(row, "ZSTARTDATE"),
+        due: when(row, "ZDUEDATE"),
+        all_day: row.flag("ZALLDAY"),
+        priority: row.integer("ZPRIORITY"),
+        flagged: row.flag("ZFLAGGED"),
+        recurrences: children.recurrences.remove(&id).unwrap_or_default(),
+        alarms: children.alarms.remove(&id).unwrap_or_default(),
+        assignees: children.assignees.remove(&id).unwrap_or_default(),
+        created: row.core_data_time("ZCREATIONDATE"),
+        modified: row.core_data_time("ZLASTMODIFIEDDATE"),
+        deleted: row.flag("ZMARKEDFORDELETION"),
+    }
 }
 
 fn when(row: &mut Fields<'_>, column: &'static str) -> Option<When> {

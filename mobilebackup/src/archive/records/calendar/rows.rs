@@ -194,20 +194,7 @@ impl Children {
         schema: &Schema,
         book: &mut CalendarBook,
     ) -> Result<(), RecordError> {
-        let mut identities = HashMap::new();
-        if let Some(select) = schema.select("Identity", &["display_name", "address", "first_name", "last_name"]) {
-            let _ = select.each(db, &mut book.problems, |row| {
-                if let Some(id) = row.id() {
-                    let names: Vec<_> = [row.some_text("first_name"), row.some_text("last_name")]
-                        .into_iter()
-                        .flatten()
-                        .collect();
-                    let full = Some(names.join(" ")).filter(|name| !name.is_empty());
-                    identities.insert(id, (row.some_text("display_name").or(full), row.some_text("address")));
-                }
-                Ok(ControlFlow::Continue(()))
-            })?;
-        }
+        let identities = identities(db, schema, book)?;
         let Some(table) = schema.first_of(&["Participant", "Attendee"]) else {
             return Ok(());
         };
@@ -230,22 +217,7 @@ impl Children {
                 return Ok(ControlFlow::Continue(()));
             };
             let identity = row.integer("identity_id").and_then(|id| identities.get(&id));
-            let (name, address) = identity.cloned().unwrap_or_default();
-            let mail = address
-                .as_deref()
-                .and_then(|address| address.strip_prefix("mailto:"))
-                .map(str::to_owned);
-            let participant = Participant {
-                name: row.some_text("display_name").or(name),
-                email: row.some_text("email").or(mail),
-                address: row
-                    .some_text("phone_number")
-                    .map(|number| format!("tel:{number}"))
-                    .or(address),
-                status: row.integer("status"),
-                role: row.integer("role"),
-                is_self: row.flag("is_self"),
-            };
+            let participant = participant(row, identity.cloned().unwrap_or_default());
             if row.integer("entity_type") == Some(ORGANIZER) {
                 // The first is the one; another stays visible as a guest.
                 if let Some(second) = self.organizers.insert(owner, participant) {
@@ -331,6 +303,57 @@ impl Children {
     }
 }
 
+/// A row of `Identity`, to which participants point.
+#[derive(Clone, Default)]
+struct Identity {
+    name: Option<String>,
+    address: Option<String>,
+}
+
+fn identities(
+    db: &Connection,
+    schema: &Schema,
+    book: &mut CalendarBook,
+) -> Result<HashMap<i64, Identity>, RecordError> {
+    let mut identities = HashMap::new();
+    if let Some(select) = schema.select("Identity", &["display_name", "address", "first_name", "last_name"]) {
+        let _ = select.each(db, &mut book.problems, |row| {
+            if let Some(id) = row.id() {
+                let names: Vec<_> = [row.some_text("first_name"), row.some_text("last_name")]
+                    .into_iter()
+                    .flatten()
+                    .collect();
+                let full = Some(names.join(" ")).filter(|name| !name.is_empty());
+                let identity = Identity {
+                    name: row.some_text("display_name").or(full),
+                    address: row.some_text("address"),
+                };
+                identities.insert(id, identity);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    Ok(identities)
+}
+
+fn participant(row: &mut Fields<'_>, Identity { name, address }: Identity) -> Participant {
+    let mail = address
+        .as_deref()
+        .and_then(|address| address.strip_prefix("mailto:"))
+        .map(str::to_owned);
+    Participant {
+        name: row.some_text("display_name").or(name),
+        email: row.some_text("email").or(mail),
+        address: row
+            .some_text("phone_number")
+            .map(|number| format!("tel:{number}"))
+            .or(address),
+        status: row.integer("status"),
+        role: row.integer("role"),
+        is_self: row.flag("is_self"),
+    }
+}
+
 fn recurrence(row: &mut Fields<'_>) -> Option<Recurrence> {
     let number = row.integer("frequency")?;
     let Some(frequency) = Frequency::of_number(number) else {
@@ -399,6 +422,33 @@ fn when(row: &mut Fields<'_>, date: &'static str, zones: &[&'static str]) -> Opt
     Some(When { at, zone })
 }
 
+/// Of events and tasks, those that have had one name all along.
+const ITEM_COLUMNS: [&str; 23] = [
+    "summary",
+    "description",
+    "start_date",
+    "start_tz",
+    "end_date",
+    "end_tz",
+    "all_day",
+    "calendar_id",
+    "location_id",
+    "location",
+    "status",
+    "availability",
+    "privacy_level",
+    "url",
+    "creation_date",
+    "last_modified",
+    "travel_time",
+    "entity_type",
+    "priority",
+    "due_date",
+    "due_tz",
+    "due_all_day",
+    "completion_date",
+];
+
 fn read_items(
     db: &Connection,
     schema: &Schema,
@@ -406,32 +456,7 @@ fn read_items(
     children: &mut Children,
     book: &mut CalendarBook,
 ) -> Result<(), RecordError> {
-    let columns = [
-        "summary",
-        "description",
-        "start_date",
-        "start_tz",
-        "end_date",
-        "end_tz",
-        "all_day",
-        "calendar_id",
-        "location_id",
-        "location",
-        "status",
-        "availability",
-        "privacy_level",
-        "url",
-        "creation_date",
-        "last_modified",
-        "travel_time",
-        "entity_type",
-        "priority",
-        "due_date",
-        "due_tz",
-        "due_all_day",
-        "completion_date",
-    ];
-    let Some(select) = schema.select(table, &columns) else {
+    let Some(select) = schema.select(table, &ITEM_COLUMNS) else {
         return Ok(());
     };
     let select = select

@@ -30,13 +30,7 @@ fn run(job: &mut Job<'_>) -> Result<bool, RecordError> {
         messages.name_people(&contacts.directory());
     }
     let mut lines = job.json_lines("messages")?;
-    if let Some(mut chats) = job.json_lines("chats")? {
-        for chat in messages.chats() {
-            chats.write(chat)?;
-        }
-        let name = chats.finish()?.finish()?;
-        job.wrote(name);
-    }
+    write_chats(job, &messages)?;
     let mut files = Files::new(job)?;
     // Taken now, so that a conversation called `index` does not get the name.
     let index = if job.wants(Format::Html) {
@@ -84,6 +78,17 @@ fn run(job: &mut Job<'_>) -> Result<bool, RecordError> {
     job.notes(files.notes);
     job.notes(messages.notes().clone());
     Ok(true)
+}
+
+fn write_chats(job: &mut Job<'_>, messages: &Messages) -> Result<(), RecordError> {
+    if let Some(mut chats) = job.json_lines("chats")? {
+        for chat in messages.chats() {
+            chats.write(chat)?;
+        }
+        let name = chats.finish()?.finish()?;
+        job.wrote(name);
+    }
+    Ok(())
 }
 
 /// A message with its conversation, as one line.

@@ -36,6 +36,35 @@ pub(super) fn read(db: &Connection, book: &mut NoteBook) -> Result<(), RecordErr
             table: "ZNOTE",
         });
     };
+    read_folders(db, &schema, book)?;
+    let mut bodies = bodies(db, &schema, book)?;
+    let (notes, problems) = (&mut book.notes, &mut book.problems);
+    let _ = select.each(db, problems, |row| {
+        let Some(id) = row.id() else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        let body = row.integer("ZBODY").and_then(|body| bodies.by_row.remove(&body));
+        notes.push(Note {
+            id,
+            identifier: row.some_text("ZGUID"),
+            title: row.some_text("ZTITLE"),
+            snippet: row.some_text("ZSUMMARY"),
+            folder: row.integer("ZSTORE"),
+            account: None,
+            created: row.core_data_time("ZCREATIONDATE"),
+            modified: row.core_data_time("ZMODIFICATIONDATE"),
+            pinned: false,
+            deleted: row.flag("ZDELETEDFLAG"),
+            contents: body.or_else(|| bodies.by_note.remove(&id)).unwrap_or(Contents::Absent),
+            attachments: Vec::new(),
+        });
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(())
+}
+
+/// The folders, and the accounts they belong to.
+fn read_folders(db: &Connection, schema: &Schema, book: &mut NoteBook) -> Result<(), RecordError> {
     // Stores are the folders of an account.
     if let Some(stores) = schema.select("ZSTORE", &["ZNAME", "ZACCOUNT", "ZEXTERNALIDENTIFIER"]) {
         let (folders, problems) = (&mut book.folders, &mut book.problems);
@@ -62,29 +91,6 @@ pub(super) fn read(db: &Connection, book: &mut NoteBook) -> Result<(), RecordErr
             Ok(ControlFlow::Continue(()))
         })?;
     }
-    let mut bodies = bodies(db, &schema, book)?;
-    let (notes, problems) = (&mut book.notes, &mut book.problems);
-    let _ = select.each(db, problems, |row| {
-        let Some(id) = row.id() else {
-            return Ok(ControlFlow::Continue(()));
-        };
-        let body = row.integer("ZBODY").and_then(|body| bodies.by_row.remove(&body));
-        notes.push(Note {
-            id,
-            identifier: row.some_text("ZGUID"),
-            title: row.some_text("ZTITLE"),
-            snippet: row.some_text("ZSUMMARY"),
-            folder: row.integer("ZSTORE"),
-            account: None,
-            created: row.core_data_time("ZCREATIONDATE"),
-            modified: row.core_data_time("ZMODIFICATIONDATE"),
-            pinned: false,
-            deleted: row.flag("ZDELETEDFLAG"),
-            contents: body.or_else(|| bodies.by_note.remove(&id)).unwrap_or(Contents::Absent),
-            attachments: Vec::new(),
-        });
-        Ok(ControlFlow::Continue(()))
-    })?;
     Ok(())
 }
 

@@ -185,14 +185,8 @@ fn export(job: &mut Job<'_>) -> Result<bool, RecordError> {
     if books.is_empty() {
         return Ok(false);
     }
-    let all_failed = books.iter().all(|book| book.failure.is_some());
-    for book in &mut books {
-        job.source(book.source.clone());
-        job.notes(book.problems.clone());
-        if let (true, Some(failure)) = (all_failed, book.failure.take()) {
-            return Err(failure);
-        }
-    }
+    let stores = books.iter_mut();
+    job.stores(stores.map(|book| (&book.source, &book.problems, &mut book.failure)))?;
     if let Some(mut lines) = job.json_lines("notes")? {
         for note in books.iter().flat_map(|book| &book.notes) {
             lines.write(note)?;

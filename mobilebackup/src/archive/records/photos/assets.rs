@@ -28,6 +28,33 @@ struct More {
     title: Option<String>,
 }
 
+/// Of an asset's table, those that have had one name all along.
+const COLUMNS: [&str; 23] = [
+    "ZUUID",
+    "ZKIND",
+    "ZKINDSUBTYPE",
+    "ZDIRECTORY",
+    "ZFILENAME",
+    "ZUNIFORMTYPEIDENTIFIER",
+    "ZDATECREATED",
+    "ZADDEDDATE",
+    "ZMODIFICATIONDATE",
+    "ZLATITUDE",
+    "ZLONGITUDE",
+    "ZWIDTH",
+    "ZHEIGHT",
+    "ZDURATION",
+    "ZFAVORITE",
+    "ZHIDDEN",
+    "ZTRASHEDSTATE",
+    "ZTRASHEDDATE",
+    "ZAVALANCHEUUID",
+    "ZCLOUDLOCALSTATE",
+    "ZADDITIONALATTRIBUTES",
+    "ZPLAYBACKSTYLE",
+    "ZISDETECTEDSCREENSHOT",
+];
+
 pub(super) fn read(
     db: &Connection,
     schema: &Schema,
@@ -45,32 +72,7 @@ pub(super) fn read(
         });
     };
     let mut more = halves(db, schema, problems)?;
-    let columns = [
-        "ZUUID",
-        "ZKIND",
-        "ZKINDSUBTYPE",
-        "ZDIRECTORY",
-        "ZFILENAME",
-        "ZUNIFORMTYPEIDENTIFIER",
-        "ZDATECREATED",
-        "ZADDEDDATE",
-        "ZMODIFICATIONDATE",
-        "ZLATITUDE",
-        "ZLONGITUDE",
-        "ZWIDTH",
-        "ZHEIGHT",
-        "ZDURATION",
-        "ZFAVORITE",
-        "ZHIDDEN",
-        "ZTRASHEDSTATE",
-        "ZTRASHEDDATE",
-        "ZAVALANCHEUUID",
-        "ZCLOUDLOCALSTATE",
-        "ZADDITIONALATTRIBUTES",
-        "ZPLAYBACKSTYLE",
-        "ZISDETECTEDSCREENSHOT",
-    ];
-    let Some(select) = schema.select(&table, &columns) else {
+    let Some(select) = schema.select(&table, &COLUMNS) else {
         return Ok(());
     };
     let select = select
@@ -179,7 +181,39 @@ fn asset(row: &mut Fields<'_>, id: i64, more: More) -> Asset {
         2 => AssetKind::Audio,
         number => AssetKind::Other { number },
     });
-    let sort = match row.integer("ZKINDSUBTYPE") {
+    let size = row.integer("ZWIDTH").zip(row.integer("ZHEIGHT"));
+    Asset {
+        id,
+        uuid: row.some_text("ZUUID"),
+        kind,
+        sort: sort(row),
+        path,
+        filename,
+        original_filename: more.original_filename,
+        uti: row.some_text("ZUNIFORMTYPEIDENTIFIER"),
+        taken: row.core_data_time("ZDATECREATED"),
+        time_zone: more.time_zone,
+        utc_offset: more.utc_offset,
+        added: row.core_data_time("ZADDEDDATE"),
+        modified: row.core_data_time("ZMODIFICATIONDATE"),
+        coordinates: coordinates(row),
+        dimensions: size.filter(|(width, height)| *width > 0 && *height > 0),
+        duration: row.real("ZDURATION").filter(|seconds| *seconds > 0.0),
+        title: more.title,
+        favorite: row.flag("ZFAVORITE"),
+        hidden: row.flag("ZHIDDEN"),
+        trashed: row.flag("ZTRASHEDSTATE"),
+        trashed_at: row.core_data_time("ZTRASHEDDATE"),
+        edited: row.flag("edited"),
+        burst: row.some_text("ZAVALANCHEUUID"),
+        original: Original::Unknown,
+        size: None,
+        companions: Vec::new(),
+    }
+}
+
+fn sort(row: &mut Fields<'_>) -> Option<AssetSort> {
+    match row.integer("ZKINDSUBTYPE") {
         Some(1) => Some(AssetSort::Panorama),
         Some(2) => Some(AssetSort::LivePhoto),
         Some(10) => Some(AssetSort::Screenshot),
@@ -191,7 +225,11 @@ fn asset(row: &mut Fields<'_>, id: i64, more: More) -> Asset {
         None | Some(0) if row.flag("ZISDETECTEDSCREENSHOT") => Some(AssetSort::Screenshot),
         None | Some(0) => None,
         Some(number) => Some(AssetSort::Other { number }),
-    };
+    }
+}
+
+/// Where it was taken, in degrees north and east.
+fn coordinates(row: &mut Fields<'_>) -> Option<(f64, f64)> {
     // -180 in both stands for no place.
     let degrees = row.real("ZLATITUDE").zip(row.real("ZLONGITUDE"));
     let coordinates = degrees.filter(|(north, east)| north.abs() <= 90.0 && east.abs() <= 180.0);
@@ -208,33 +246,5 @@ fn asset(row: &mut Fields<'_>, id: i64, more: More) -> Asset {
             },
         );
     }
-    let size = row.integer("ZWIDTH").zip(row.integer("ZHEIGHT"));
-    Asset {
-        id,
-        uuid: row.some_text("ZUUID"),
-        kind,
-        sort,
-        path,
-        filename,
-        original_filename: more.original_filename,
-        uti: row.some_text("ZUNIFORMTYPEIDENTIFIER"),
-        taken: row.core_data_time("ZDATECREATED"),
-        time_zone: more.time_zone,
-        utc_offset: more.utc_offset,
-        added: row.core_data_time("ZADDEDDATE"),
-        modified: row.core_data_time("ZMODIFICATIONDATE"),
-        coordinates,
-        dimensions: size.filter(|(width, height)| *width > 0 && *height > 0),
-        duration: row.real("ZDURATION").filter(|seconds| *seconds > 0.0),
-        title: more.title,
-        favorite: row.flag("ZFAVORITE"),
-        hidden: row.flag("ZHIDDEN"),
-        trashed: row.flag("ZTRASHEDSTATE"),
-        trashed_at: row.core_data_time("ZTRASHEDDATE"),
-        edited: row.flag("edited"),
-        burst: row.some_text("ZAVALANCHEUUID"),
-        original: Original::Unknown,
-        size: None,
-        companions: Vec::new(),
-    }
+    coordinates
 }

@@ -102,7 +102,27 @@ struct Item {
 
 pub(super) fn read(db: &Connection, visits: &mut Vec<Visit>, problems: &mut Notes) -> Result<(), RecordError> {
     let schema = Schema::of(db)?;
-    let mut items: HashMap<i64, Item> = HashMap::new();
+    let mut items = items(db, &schema, problems)?;
+    read_visits(db, &schema, &mut items, visits, problems)?;
+    let mut left: Vec<(i64, Item)> = items.into_iter().filter(|(_, item)| !item.visited).collect();
+    left.sort_unstable_by_key(|(id, _)| *id);
+    visits.extend(left.into_iter().map(|(_, item)| Visit {
+        id: None,
+        url: item.url,
+        title: None,
+        at: None,
+        visit_count: item.count,
+        redirected_from: None,
+        redirected_to: None,
+        from_other_device: false,
+        loaded: true,
+    }));
+    Ok(())
+}
+
+/// The pages, by row id.
+fn items(db: &Connection, schema: &Schema, problems: &mut Notes) -> Result<HashMap<i64, Item>, RecordError> {
+    let mut items = HashMap::new();
     let Some(select) = schema.select("history_items", &["url", "visit_count"]) else {
         return Err(RecordError::Schema {
             records: "visits",
@@ -120,6 +140,17 @@ pub(super) fn read(db: &Connection, visits: &mut Vec<Visit>, problems: &mut Note
         }
         Ok(ControlFlow::Continue(()))
     })?;
+    Ok(items)
+}
+
+/// The visits, each with what is known of its page.
+fn read_visits(
+    db: &Connection,
+    schema: &Schema,
+    items: &mut HashMap<i64, Item>,
+    visits: &mut Vec<Visit>,
+    problems: &mut Notes,
+) -> Result<(), RecordError> {
     let columns = [
         "history_item",
         "visit_time",
@@ -129,47 +160,35 @@ pub(super) fn read(db: &Connection, visits: &mut Vec<Visit>, problems: &mut Note
         "origin",
         "load_successful",
     ];
-    if let Some(select) = schema.select_noted("history_visits", &columns, problems) {
-        let has_success = select.table().has("load_successful");
-        let _ = select
-            .expect(&["history_item", "visit_time"], problems)
-            .each(db, problems, |row| {
-                let page = row.integer("history_item");
-                let item = page.and_then(|page| items.get_mut(&page));
-                let known = item.map(|item| {
-                    item.visited = true;
-                    (item.url.clone(), item.count)
-                });
-                if let (Some(id), None) = (page, &known) {
-                    row.note("history_item", Problem::Dangling { to: "page", id });
-                }
-                let (url, visit_count) = known.unwrap_or_default();
-                visits.push(Visit {
-                    id: row.id(),
-                    url,
-                    title: row.some_text("title"),
-                    at: row.core_data_time("visit_time"),
-                    visit_count,
-                    redirected_from: row.integer("redirect_source"),
-                    redirected_to: row.integer("redirect_destination"),
-                    from_other_device: row.flag("origin"),
-                    loaded: !has_success || row.is_null("load_successful") || row.flag("load_successful"),
-                });
-                Ok(ControlFlow::Continue(()))
-            })?;
-    }
-    let mut left: Vec<(i64, Item)> = items.into_iter().filter(|(_, item)| !item.visited).collect();
-    left.sort_unstable_by_key(|(id, _)| *id);
-    visits.extend(left.into_iter().map(|(_, item)| Visit {
-        id: None,
-        url: item.url,
-        title: None,
-        at: None,
-        visit_count: item.count,
-        redirected_from: None,
-        redirected_to: None,
-        from_other_device: false,
-        loaded: true,
-    }));
+    let Some(select) = schema.select_noted("history_visits", &columns, problems) else {
+        return Ok(());
+    };
+    let has_success = select.table().has("load_successful");
+    let _ = select
+        .expect(&["history_item", "visit_time"], problems)
+        .each(db, problems, |row| {
+            let page = row.integer("history_item");
+            let item = page.and_then(|page| items.get_mut(&page));
+            let known = item.map(|item| {
+                item.visited = true;
+                (item.url.clone(), item.count)
+            });
+            if let (Some(id), None) = (page, &known) {
+                row.note("history_item", Problem::Dangling { to: "page", id });
+            }
+            let (url, visit_count) = known.unwrap_or_default();
+            visits.push(Visit {
+                id: row.id(),
+                url,
+                title: row.some_text("title"),
+                at: row.core_data_time("visit_time"),
+                visit_count,
+                redirected_from: row.integer("redirect_source"),
+                redirected_to: row.integer("redirect_destination"),
+                from_other_device: row.flag("origin"),
+                loaded: !has_success || row.is_null("load_successful") || row.flag("load_successful"),
+            });
+            Ok(ControlFlow::Continue(()))
+        })?;
     Ok(())
 }

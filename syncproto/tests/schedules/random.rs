@@ -1,6 +1,6 @@
 //! Chance that can be repeated.
 
-/// SplitMix64: a schedule is its seed.
+/// SplitMix64: a schedule, or a history, is its seed.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -14,13 +14,5 @@ impl Random {
 
     pub(crate) fn below(&mut self, n: usize) -> usize {
         usize::try_from(self.next() % n as u64).unwrap()
-    }
-
-    pub(crate) fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    pub(crate) fn pick(&mut self, list: &[String]) -> Option<String> {
-        (!list.is_empty()).then(|| list[self.below(list.len())].clone())
     }
 }
