@@ -125,6 +125,9 @@ impl Times {
         let start = spent();
         let made = work();
         self.took(what, spent() - start);
+        if std::env::var_os("STEPS").is_some() {
+            eprintln!("{what}: {:.0} MiB, peak {:.0} MiB", memory("VmRSS"), memory("VmHWM"));
+        }
         made
     }
 
@@ -169,6 +172,9 @@ fn first(times: &mut Times, one_sided: bool) {
     let writes = times.of("batches", || carry_out(&mut execution));
     assert_eq!(creates > 0, one_sided);
     assert_eq!(writes > 0, one_sided);
+    // As a session does that is about to commit: it is kept on the disk, and forgotten.
+    let doubtful = times.of("state for the journal", || execution.doubtful_state(0));
+    drop(doubtful);
     let state = times.of("state", || execution.into_state(0));
     assert!(state.len() > 4 * CONTACTS);
 }

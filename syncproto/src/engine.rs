@@ -77,6 +77,7 @@ mod rows;
 mod select;
 mod settle;
 mod state;
+mod text;
 mod value;
 mod verdict;
 

@@ -10,7 +10,8 @@
 //!
 //! # Limits
 //! A store is used by one session at a time; an implementation has to see to it when programs share it. A state has at most
-//! 512 MiB ([`format::MAX_BYTES`]); 50,000 contacts with four parts each take some 30 MB.
+//! 512 MiB ([`format::MAX_BYTES`]); 50,000 contacts with four parts each take some 30 MB. What a session did not touch is
+//! shared in memory from [`load`](StateStore::load) to [`commit`](StateStore::commit), and [`FileStore`] writes the rest.
 
 mod disk;
 mod folder;
@@ -18,6 +19,7 @@ pub mod format;
 mod frames;
 mod memory;
 mod snapshots;
+mod states;
 mod unfinished;
 
 use crate::engine::{EngineId, Extent, PairState, PlanHash, SessionId, Side};

@@ -319,7 +319,7 @@ impl<'a> Deciding<'a> {
             && let Some(now) = item.now(side.other())
         {
             let content = canon::record_hash(now).0;
-            *item.row_mut().more().held.get_mut(side) = Some(Held { why, content });
+            *item.row_mut().more().held.get_mut(side) = Some(Box::new(Held { why, content }));
         }
     }
 

@@ -299,7 +299,7 @@ fn brakes(
         };
         // What an earlier session was to delete, and did not before it broke off, is known there as well.
         let again = |action: &&Action| {
-            let item = people.at.get(&action.id).and_then(|at| people.items.get(*at));
+            let item = people.items.get(action.at);
             item.is_some_and(|item| item.row.seen.get(side).is_none())
         };
         let of = had.saturating_add(roots(Verb::Delete).filter(again).count());

@@ -1,7 +1,6 @@
 //! The writes of a plan: what each side lacks of what it is to have, in the order of section 15.7. Spec: mobilesync,
 //! sections 15.3 and 15.7.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::canon;
@@ -57,7 +56,7 @@ impl Drafting<'_> {
     /// called by a name that its replica makes, and its parts by that: they wait until it is known.)
     fn by_wholes(&self, actions: &mut [Action]) {
         for action in actions.iter_mut().filter(|action| action.verb != Verb::Delete) {
-            if let Some(whole) = self.whole(action.id) {
+            if let Some(whole) = self.whole(action.at) {
                 let (_, level, _) = action.order;
                 action.order = self.order(whole, Side::Computer, action.verb);
                 action.place = level.saturating_add(1);
@@ -66,7 +65,7 @@ impl Drafting<'_> {
         actions.sort_by_cached_key(|action| {
             let whole = match action.place {
                 0 => None,
-                _ => self.whole(action.id).and_then(|at| self.people.items.get(at)),
+                _ => self.whole(action.at).and_then(|at| self.people.items.get(at)),
             };
             let whole = whole.map_or(action.id, |whole| whole.id);
             (action.order, whole, action.place, action.id)
@@ -74,9 +73,8 @@ impl Drafting<'_> {
     }
 
     /// The record that a part belongs to, or what that belongs to.
-    fn whole(&self, part: EngineId) -> Option<usize> {
-        let start = self.people.at.get(&part).copied()?;
-        let mut at = start;
+    fn whole(&self, part: usize) -> Option<usize> {
+        let mut at = part;
         for _ in 0..8 {
             let item = self.people.items.get(at)?;
             if item.kind() != EntityKind::Child {
@@ -88,28 +86,42 @@ impl Drafting<'_> {
                 _ => break,
             }
         }
-        (at != start).then_some(at)
+        (at != part).then_some(at)
     }
 
     /// What belongs to something that is kept off the side is kept off with it.
     fn anchored(&self, side: Side, actions: &mut Vec<Action>) {
+        let mut made = vec![false; self.people.items.len()];
+        for action in &*actions {
+            if let Some(made) = made.get_mut(action.at) {
+                *made = true;
+            }
+        }
         loop {
-            let made: HashSet<EngineId> = actions.iter().map(|action| action.id).collect();
             let before = actions.len();
+            let mut gone = Vec::new();
             actions.retain(|action| {
-                let at = self.people.at.get(&action.id);
-                let want = at.and_then(|at| Some(&**self.verdicts.want(self.people, *at, side)?));
+                let want = self.verdicts.want(self.people, action.at, side).map(|want| &**want);
                 let series = want.and_then(|want| want.get("main event")?.refs().first());
                 let above = [want.and_then(Fields::owner), series];
-                action.verb != Verb::Create
+                let stays = action.verb != Verb::Create
                     || above.into_iter().flatten().all(|one| match one {
-                        Ref::Known(id) => {
-                            let there = self.people.at.get(id).and_then(|at| self.people.items.get(*at));
-                            made.contains(id) || there.is_some_and(|item| item.there(side))
-                        }
+                        Ref::Known(id) => self.people.at.get(id).is_some_and(|at| {
+                            let there = self.people.items.get(*at).is_some_and(|item| item.there(side));
+                            there || made.get(*at) == Some(&true)
+                        }),
                         Ref::Unknown(_) => true,
-                    })
+                    });
+                if !stays {
+                    gone.push(action.at);
+                }
+                stays
             });
+            for at in gone {
+                if let Some(made) = made.get_mut(at) {
+                    *made = false;
+                }
+            }
             if actions.len() == before {
                 return;
             }
@@ -148,6 +160,7 @@ impl Drafting<'_> {
             part: self.part(at, side, verb),
             asked_for,
             order: self.order(at, side, verb),
+            at,
             place: 0,
             fields,
             known,
@@ -171,7 +184,7 @@ impl Drafting<'_> {
             let why = Why::Quarantined;
             let row = item.row_mut();
             row.set_rejects(side, "*", row.rejects(side, "*").saturating_add(1));
-            *row.more().held.get_mut(side) = Some(Held { why, content });
+            *row.more().held.get_mut(side) = Some(Box::new(Held { why, content }));
         }
         let why = item
             .row

@@ -167,10 +167,8 @@ impl Execution {
             let progress = self.progress.get_mut(side);
             progress.at = end;
             for action in actions.iter().take(end).skip(start) {
-                if let Some(at) = self.planned.people.at.get(&action.id)
-                    && action.verb == Verb::Create
-                {
-                    progress.set(*at, Mark::Given);
+                if action.verb == Verb::Create {
+                    progress.set(action.at, Mark::Given);
                 }
             }
             let mut writes = Vec::with_capacity(end.saturating_sub(start));
@@ -234,7 +232,7 @@ impl Execution {
         if action.verb == Verb::Delete && action.part {
             return None;
         }
-        let at = *self.planned.people.at.get(&action.id)?;
+        let at = action.at;
         let id = match self.native_at(side, at) {
             Some(native) => RecordId::new(&**native),
             None => RecordId::new(action.id.to_string()),

@@ -50,6 +50,8 @@ pub struct Action {
     pub asked_for: bool,
     /// Order in which it is sent: phase, level of the entity, depth in folders. On the computer a part has that of its whole.
     pub(crate) order: (u8, u8, u16),
+    /// The item that it is about.
+    pub(crate) at: usize,
     /// Its place among what is written together with its whole; zero for a whole.
     pub(crate) place: u8,
     /// What is sent; what is known of a record that is deleted.

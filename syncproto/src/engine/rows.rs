@@ -115,7 +115,7 @@ impl Rowing<'_> {
             } else {
                 pending = true;
                 let agreed = row.agreed.clone();
-                *row.more().pending.get_mut(side) = Some(Pending {
+                *row.more().pending.get_mut(side) = Some(Box::new(Pending {
                     kind: Kind::Delete,
                     before: self.item.now(side).cloned(),
                     agreed,
@@ -124,7 +124,7 @@ impl Rowing<'_> {
                         other: None,
                     }],
                     session: self.number,
-                });
+                }));
             }
         }
         if pending && !left {
@@ -142,10 +142,10 @@ impl Rowing<'_> {
             row.more = None;
             if let Some(now) = self.item.now(Side::Computer) {
                 let content = canon::record_hash(now).0;
-                row.more().held.device = Some(Held {
+                row.more().held.device = Some(Box::new(Held {
                     why: Why::OutOfSelection,
                     content,
-                });
+                }));
             }
         }
         Some(row)
@@ -252,10 +252,10 @@ impl Rowing<'_> {
             && let Some(now) = self.item.now(side.other())
         {
             let content = canon::record_hash(now).0;
-            *row.more().held.get_mut(side) = Some(Held {
+            *row.more().held.get_mut(side) = Some(Box::new(Held {
                 why: Why::Quarantined,
                 content,
-            });
+            }));
         }
     }
 
@@ -280,15 +280,21 @@ impl Rowing<'_> {
         };
         let number = self.number;
         let pending = row.more().pending.get_mut(side);
-        let pending = pending.get_or_insert_with(|| Pending {
-            kind: if there { Kind::Update } else { Kind::Create },
-            before,
-            agreed: agreed.clone(),
-            pushes: Vec::new(),
-            session: number,
-        });
-        pending.session = number;
-        pending.pushes.push(pushed);
+        match pending {
+            Some(pending) => {
+                pending.session = number;
+                pending.pushes.push(pushed);
+            }
+            None => {
+                *pending = Some(Box::new(Pending {
+                    kind: if there { Kind::Update } else { Kind::Create },
+                    before,
+                    agreed: agreed.clone(),
+                    pushes: vec![pushed],
+                    session: number,
+                }));
+            }
+        }
     }
 }
 

@@ -117,10 +117,10 @@ impl One<'_> {
             // It stays there, and is not brought back to the other side until it changes.
             if let Some(now) = item.now(self.side).cloned() {
                 let content = canon::record_hash(&now).0;
-                *item.row_mut().more().held.get_mut(self.side.other()) = Some(Held {
+                *item.row_mut().more().held.get_mut(self.side.other()) = Some(Box::new(Held {
                     why: Why::Deferred,
                     content,
-                });
+                }));
             }
             self.settled.given_up.push(GivenUp {
                 at: self.at,

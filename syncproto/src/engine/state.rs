@@ -95,8 +95,8 @@ impl Bisect {
     }
 }
 
-/// One record.
-#[derive(Clone, Debug, PartialEq)]
+/// One record. `Eq`, as the records in it are: what is shared is the same without a look into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) entity: Name,
     pub(crate) native: Sides<Option<Arc<str>>>,
@@ -106,18 +106,18 @@ pub(crate) struct Row {
     pub(crate) more: Option<Box<More>>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct More {
     /// Pushes whose effect was not seen yet.
-    pub(crate) pending: Sides<Option<Pending>>,
+    pub(crate) pending: Sides<Option<Box<Pending>>>,
     /// How often a side skipped a transfer of a group; `*` is the record as a whole.
     pub(crate) rejects: Vec<(Side, Box<str>, u8)>,
     /// Not sent to this side until the other side's content changes.
-    pub(crate) held: Sides<Option<Held>>,
+    pub(crate) held: Sides<Option<Box<Held>>>,
 }
 
 /// Why a record is not sent to a side, and what the other side had when that was decided.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) why: Why,
     pub(crate) content: [u8; 32],
@@ -141,7 +141,7 @@ pub(crate) enum Kind {
 }
 
 /// Pushes to a side that does not tell what became of them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pending {
     pub(crate) kind: Kind,
     /// What was last *seen* there before the first of them.
@@ -153,7 +153,7 @@ pub(crate) struct Pending {
     pub(crate) session: u32,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pushed {
     /// What the side was expected to report.
     pub(crate) wanted: Option<Arc<Fields>>,
@@ -162,7 +162,7 @@ pub(crate) struct Pushed {
 }
 
 /// A conflict that was put aside.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kept {
     pub(crate) base: Option<Arc<Fields>>,
     pub(crate) sides: Sides<Option<Arc<Fields>>>,
@@ -193,11 +193,11 @@ impl Row {
     }
 
     pub(crate) fn pending(&self, side: Side) -> Option<&Pending> {
-        self.more.as_ref()?.pending.get(side).as_ref()
+        self.more.as_ref()?.pending.get(side).as_deref()
     }
 
     pub(crate) fn held(&self, side: Side) -> Option<&Held> {
-        self.more.as_ref()?.held.get(side).as_ref()
+        self.more.as_ref()?.held.get(side).as_deref()
     }
 
     pub(crate) fn rejects(&self, side: Side, group: &str) -> u8 {

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use cabled_wire::plist::{Date, Dictionary, Integer, Uid, Value};
 
 use super::id::EngineId;
+use super::text::Text;
 use crate::record::Record;
 use crate::schema::{self, Entity, EntityKind, ValueKind};
 
@@ -41,10 +42,10 @@ pub(crate) enum Ref {
     Unknown(Box<str>),
 }
 
-/// The value of an attribute, spelled as it came.
+/// The value of an attribute, spelled as it came. 24 bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Datum {
-    Text(Box<str>),
+    Text(Text),
     Integer(i64),
     Unsigned(u64),
     Boolean(bool),
@@ -113,7 +114,7 @@ impl Datum {
 
     fn write(&self, native: &mut dyn FnMut(&Ref) -> Option<String>) -> Value {
         match self {
-            Self::Text(text) => Value::String(text.to_string()),
+            Self::Text(text) => Value::String(text.as_str().to_owned()),
             Self::Integer(number) => Value::Integer(Integer::from(*number)),
             Self::Unsigned(number) => Value::Integer(Integer::from(*number)),
             Self::Boolean(yes) => Value::Boolean(*yes),
@@ -140,7 +141,7 @@ impl Datum {
 
     pub(crate) fn text(&self) -> Option<&str> {
         match self {
-            Self::Text(text) => Some(text),
+            Self::Text(text) => Some(text.as_str()),
             _ => None,
         }
     }
@@ -186,6 +187,8 @@ impl PartialEq for Fields {
         self.entity == other.entity && self.list == other.list
     }
 }
+
+impl Eq for Fields {}
 
 impl fmt::Debug for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -361,4 +364,16 @@ pub(crate) fn groups<'a>(records: impl IntoIterator<Item = Option<&'a Fields>>) 
     }
     groups.sort_unstable();
     groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_there_are_hundreds_of_thousands_of_stays_small() {
+        assert_eq!(size_of::<Datum>(), 24);
+        assert_eq!(size_of::<(Name, Datum)>(), 40);
+        assert_eq!(size_of::<Fields>(), 40);
+    }
 }

@@ -107,7 +107,7 @@ impl Disk {
         options.write(true).create_new(true);
         owner_only(&mut options);
         let file = options.open(&path).map_err(|error| io_error(&path, "made", error))?;
-        Ok(Growing { disk: self, file, path })
+        Ok(Growing::new(self, file, path))
     }
 
     /// A file to write on at `end`; what stands behind that goes.
@@ -123,7 +123,7 @@ impl Disk {
             Ok(file)
         };
         let file = open().map_err(|error| io_error(&path, "written", error))?;
-        Ok(Growing { disk: self, file, path })
+        Ok(Growing::new(self, file, path))
     }
 
     /// Gives a file another name, in place of what has that.
@@ -220,9 +220,24 @@ pub(super) struct Growing<'a> {
     disk: &'a Disk,
     file: File,
     path: PathBuf,
+    written: u64,
 }
 
-impl Growing<'_> {
+impl<'a> Growing<'a> {
+    const fn new(disk: &'a Disk, file: File, path: PathBuf) -> Self {
+        Self {
+            disk,
+            file,
+            path,
+            written: 0,
+        }
+    }
+
+    /// Bytes that were written to it since it is open.
+    pub(super) const fn written(&self) -> u64 {
+        self.written
+    }
+
     /// What was written is on the disk when this returns.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
         self.disk.step(&self.path, "flushed", Step::Flush(&self.file))?;
@@ -247,7 +262,9 @@ impl Write for Growing<'_> {
             self.disk.power.tear(&mut self.file, bytes);
         }
         changed?;
-        self.file.write(bytes)
+        let written = self.file.write(bytes)?;
+        self.written = self.written.saturating_add(written as u64);
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {

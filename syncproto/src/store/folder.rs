@@ -4,31 +4,39 @@
 pub(super) mod tests;
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::disk::{Disk, io_error};
-use super::format::{self, FormatError, MAX_BYTES};
-use super::frames::{self, Frames, Next, Piece};
+use super::disk::{Disk, Growing};
+use super::format::{self, FormatError};
+use super::frames::{self, Frames, Made, Next, Piece};
 use super::snapshots::{self, SnapshotReader};
+use super::states::{self, States};
 use super::{Entry, Loaded, Snapshot, SnapshotInfo, StateStore, StoreError, Unfinished};
 use crate::engine::{Extent, PairState, SessionId, Side, Sides};
 use crate::record::Changes;
 
-const STATE: &str = "state";
 const JOURNAL: &str = "journal";
-/// What is being written, before it takes its name.
-const NEW: [&str; 2] = ["state.new", "journal.new"];
+/// A journal that is being written, before it takes its name.
+const NEW_JOURNAL: &str = "journal.new";
 
 /// What is kept between sessions, in a folder of its own.
 ///
-/// The folder is for its owner only (on Unix: mode 0700, files 0600) and holds `state`, `journal` and `told-…` while a
-/// session is under way or after one broke off, `snapshots/`, and `lock`: one program has it open at a time, for as long as
-/// the store lives. `docs/FORMAT.md` says what is in them.
+/// The folder is for its owner only (on Unix: mode 0700, files 0600) and holds `state`, `changes`, `journal` and `told-…`
+/// while a session is under way or after one broke off, `snapshots/`, and `lock`: one program has it open at a time, for as
+/// long as the store lives. `docs/FORMAT.md` says what is in them.
 ///
-/// A state is written beside the old one, flushed, and takes its name; the journal says which state it follows, and one that
-/// follows an older state counts for nothing. So whatever is cut off, and wherever, the state before is found with its
-/// journal, or the new one. A snapshot has its name before the state has, and the oldest is removed after that.
+/// A commit appends what it changes to `changes`, and counts once all of that is on the disk. When a quarter of the state has
+/// gathered there the state is written beside the old one, flushed, and takes its name; what changed the old one counts for
+/// nothing then. The journal says which state it follows, and one that follows an older state counts for nothing. So whatever
+/// is cut off, and wherever, the state before is found with its journal, or the new one. A snapshot has its name before the
+/// commit counts, and the oldest is removed after that.
+///
+/// # Cost
+/// The state that was loaded or committed last is kept, its rows shared with the caller's: some 30 bytes for each. With
+/// 171,000 rows (50,000 contacts with their parts) a session that changes ten of them takes some ms of processor time for
+/// the journal and the commit. [`load`](StateStore::load) takes some 150 ms, and in memory the state and its file; a commit
+/// that writes the whole state takes some 120 ms, and nothing in memory.
 ///
 /// # Example
 /// ```
@@ -60,12 +68,14 @@ pub struct FileStore {
     _lock: File,
     /// What is there; `None` before it was read and after something failed half way.
     known: Option<Known>,
+    /// A commit failed, and nobody knows what a disk that failed has of the changes: the next one writes everything.
+    anew: bool,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The number of the state that is there; 0 for none.
-    number: u64,
+    /// The state that is there.
+    states: States,
     /// Where the journal ends; 0 when there is none.
     journal: u64,
     /// What the journal says, states left out.
@@ -113,6 +123,26 @@ impl Piece for Told<'_> {
     }
 }
 
+/// Reads an entry. That of a state that will be true may say what it changes.
+fn read_entry(states: &States, piece: &[u8]) -> Result<Entry, FormatError> {
+    if format::is_changes(piece) {
+        let state = Box::new(states.after(piece)?);
+        return Ok(Entry::ToCommit { state });
+    }
+    format::read_entry(piece)
+}
+
+/// Appends an entry, a state that will be true by what it changes where that is less, and gives how many bytes that took.
+fn append_entry(states: &States, entry: &Entry, file: &mut Growing<'_>) -> Result<u64, StoreError> {
+    if let Entry::ToCommit { state } = entry {
+        let changes = states.piece(state);
+        if let Some(piece) = changes.map_err(|error| frames::at(error, file.path()))? {
+            return frames::append(&Made(&piece), file);
+        }
+    }
+    frames::append(entry, file)
+}
+
 impl FileStore {
     /// Opens a folder, which is made if need be, and locks it. Waits up to a second for one that was just let go of. One
     /// folder is for one class between one device and one place on the computer.
@@ -126,6 +156,7 @@ impl FileStore {
             disk,
             _lock: lock,
             known: None,
+            anew: false,
         })
     }
 
@@ -167,8 +198,10 @@ impl FileStore {
             .max();
         let aside = format!("set-aside-{}", number.unwrap_or(0).saturating_add(1));
         let aside = self.disk.make_subfolder(&aside)?;
-        // The journal last: without its state it is damage, while a state without its journal would be believed.
-        for name in [STATE].into_iter().chain(TOLD).chain(NEW).chain([JOURNAL]) {
+        // The state first, the journal last: without their state they are damage, while a state without what changed it or
+        // its journal would be believed.
+        let first = [states::STATE, states::CHANGES, states::NEW];
+        for name in first.into_iter().chain(TOLD).chain([NEW_JOURNAL, JOURNAL]) {
             let from = self.disk.path(name);
             if from.is_file() {
                 self.disk.rename(&from, &aside.join(name))?;
@@ -179,10 +212,9 @@ impl FileStore {
         Ok(aside)
     }
 
-    fn read_all(&mut self) -> Result<(Known, Loaded), StoreError> {
-        let (number, state) = self.read_state()?;
+    fn read_all(&mut self) -> Result<(Known, Option<Unfinished>), StoreError> {
         let mut known = Known {
-            number,
+            states: States::read(&self.disk)?,
             ..Known::default()
         };
         let unfinished = self.read_journal(&mut known)?;
@@ -191,24 +223,9 @@ impl FileStore {
             self.disk.remove(JOURNAL)?;
             self.forget_told()?;
         }
-        for name in NEW {
-            self.disk.remove(name)?;
-        }
-        Ok((known, Loaded::new(state, unfinished)))
-    }
-
-    fn read_state(&self) -> Result<(u64, Option<PairState>), StoreError> {
-        let path = self.disk.path(STATE);
-        let Some((file, len)) = self.disk.read(&path)? else {
-            return Ok((0, None));
-        };
-        let max = MAX_BYTES.saturating_add(1);
-        let mut bytes = Vec::with_capacity(usize::try_from(len.min(max)).unwrap_or(0));
-        file.take(max)
-            .read_to_end(&mut bytes)
-            .map_err(|error| io_error(&path, "read", error))?;
-        let (number, state) = format::read_numbered(&bytes).map_err(|error| frames::at(error, &path))?;
-        Ok((number, Some(state)))
+        known.states.tidy(&self.disk)?;
+        self.disk.remove(NEW_JOURNAL)?;
+        Ok((known, unfinished))
     }
 
     /// Reads the journal, unless it follows an older state.
@@ -223,16 +240,16 @@ impl FileStore {
                 return Err(FormatError::damaged("it is cut off"));
             };
             let follows = format::read_head(&head)?;
-            if follows < known.number {
+            if follows < known.states.number() {
                 return Ok(None);
             }
-            if follows > known.number {
+            if follows > known.states.number() {
                 return Err(FormatError::damaged("the state that it follows is not there"));
             }
             known.journal = frames.position();
             let mut all = None;
             while let Next::Piece(piece) = frames.next()? {
-                let entry = match format::read_entry(&piece) {
+                let entry = match read_entry(&known.states, &piece) {
                     Err(FormatError::Damaged { .. }) if frames.never_arrived(&piece) => break,
                     entry => entry?,
                 };
@@ -244,10 +261,7 @@ impl FileStore {
             }
             Ok(all)
         };
-        read().map_err(|error| match error {
-            FormatError::Io(source) => io_error(&path, "read", source),
-            error => frames::at(error, &path),
-        })
+        read().map_err(|error| frames::unread(error, &path))
     }
 
     /// What is there, read if it was not. Taken out while something is done: if that fails it is read again.
@@ -274,10 +288,11 @@ impl FileStore {
         if entries.is_empty() {
             self.disk.remove(JOURNAL)?;
         } else {
-            let mut file = self.disk.create("journal.new")?;
-            known.journal = frames::append(&Head(known.number), &mut file)?;
+            let mut file = self.disk.create(NEW_JOURNAL)?;
+            known.journal = frames::append(&Head(known.states.number()), &mut file)?;
             for entry in entries {
-                known.journal = known.journal.saturating_add(frames::append(&entry, &mut file)?);
+                let taken = append_entry(&known.states, &entry, &mut file)?;
+                known.journal = known.journal.saturating_add(taken);
                 known.unfinished.take(entry);
             }
             file.flush()?;
@@ -302,7 +317,7 @@ impl FileStore {
 
     fn append_to(&self, known: &mut Known, entry: Entry) -> Result<(), StoreError> {
         let mut file = self.disk.grow(JOURNAL, known.journal)?;
-        let taken = frames::append(&entry, &mut file)?;
+        let taken = append_entry(&known.states, &entry, &mut file)?;
         file.flush()?;
         known.journal = known.journal.saturating_add(taken);
         if !matches!(entry, Entry::ToCommit { .. }) {
@@ -373,24 +388,13 @@ impl FileStore {
         Ok((end > 0).then_some(end))
     }
 
-    fn replace(&self, known: &Known, state: &PairState, snapshot: Snapshot) -> Result<(), StoreError> {
-        if let Snapshot::Keep(1..) = snapshot {
-            self.keep_snapshot(false)?;
-        }
-        let number = known.number.saturating_add(1);
-        let mut file = self.disk.create("state.new")?;
-        format::write_numbered(number, state, &mut file).map_err(|error| frames::at(error, file.path()))?;
-        file.flush()?;
-        self.disk.rename(file.path(), &self.disk.path(STATE))?;
-        self.disk.flush_folder(self.disk.folder())
-    }
-
     /// After a commit: what is left of the session. It counts for nothing any more, so that a failure here is none of the
     /// commit; the next load removes it.
-    fn tidy(&self, snapshot: Snapshot) {
+    fn tidy(&self, states: &States, snapshot: Snapshot) {
         let tidied = self
             .disk
             .remove(JOURNAL)
+            .and_then(|()| states.tidy(&self.disk))
             .and_then(|()| self.forget_told())
             .and_then(|()| match snapshot {
                 Snapshot::Keep(most) => snapshots::trim(&self.disk, most),
@@ -405,9 +409,10 @@ impl FileStore {
 impl StateStore for FileStore {
     fn load(&mut self) -> Result<Loaded, StoreError> {
         self.known = None;
-        let (known, loaded) = self.read_all()?;
+        let (known, unfinished) = self.read_all()?;
+        let state = known.states.last().cloned();
         self.known = Some(known);
-        Ok(loaded)
+        Ok(Loaded::new(state, unfinished))
     }
 
     fn append(&mut self, entry: Entry) -> Result<(), StoreError> {
@@ -431,11 +436,16 @@ impl StateStore for FileStore {
     }
 
     fn commit(&mut self, state: &PairState, snapshot: Snapshot) -> Result<(), StoreError> {
-        let known = self.take()?;
-        self.replace(&known, state, snapshot)?;
-        self.tidy(snapshot);
+        let Known { mut states, .. } = self.take()?;
+        if let Snapshot::Keep(1..) = snapshot {
+            self.keep_snapshot(false)?;
+        }
+        let anew = std::mem::replace(&mut self.anew, true);
+        states.commit(&self.disk, state, anew)?;
+        self.anew = false;
+        self.tidy(&states, snapshot);
         self.known = Some(Known {
-            number: known.number.saturating_add(1),
+            states,
             ..Known::default()
         });
         Ok(())

@@ -18,14 +18,16 @@
 //! ```
 //! # How it fits together
 //! [`FileStore`](super::FileStore) keeps these pieces in a folder. A program with a place of its own for them, a database,
-//! implements [`StateStore`](super::StateStore) with the functions here.
+//! implements [`StateStore`](super::StateStore) with the functions here. Most sessions change few records: such a program
+//! keeps the state that it last gave out or was given, a clone that shares its rows, appends [`write_changes`] of it, and
+//! from time to time writes a whole state again, in one transaction with the removal of what changed the old one.
 //!
 //! # Layout
 //! Every piece is sealed alike, in all versions:
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 8 | `cabled-s` a state, `cabled-e` an entry of a journal, `cabled-j` the head of a journal, `cabled-t` a batch that was told |
+//! | 8 | `cabled-s` a state, `cabled-c` the changes of a state, `cabled-e` an entry of a journal, `cabled-j` the head of a journal, `cabled-t` a batch that was told |
 //! | 4 | version of the format, little-endian: 1 |
 //! | … | the body |
 //! | 32 | SHA-256 of everything before |
@@ -35,8 +37,17 @@
 //! it is met first, afterwards 1 and up for the first met, the second…
 //!
 //! A state: its number in the store; class; sessions; since full; full at; both tokens; build; build sessions; alternations;
-//! percent not accepted; the bisect (batch, times, size, ids); quarantined ids; replacing; the seed; how many rows, all their ids in ascending order,
-//! the rows in that order; tombstones; conflicts (id, group, *record* of the base and of both sides, session).
+//! percent not accepted; the bisect (batch, times, size, ids); quarantined ids; replacing; the seed; how many rows, all their
+//! ids in ascending order, the rows in that order; tombstones (id, both native ids, when); conflicts (id, group, *record* of
+//! the base and of both sides, session).
+//!
+//! Changes make the next state of one: its number; 32 bytes that are the seal of the piece that it came from, zeros where
+//! nobody said; of the later state what a state has from its class to its seed, without tokens; what becomes of each token;
+//! how many rows there were; the list of the ids of those that are gone; how many are new or other ones, their ids, the rows,
+//! as in a state; the list of the tombstones that are forgotten, by their place from 0, ascending; tombstones behind those
+//! that stay; the list of conflicts that are settled (id, group); conflicts that are new or other ones. A token stays the
+//! same (0), goes (1), is another text (2), or (3) a list of steps through the earlier one, in bytes: how many are left out,
+//! how many are taken, and text that comes then; what is behind the last step is left out.
 //!
 //! A row: its entity; both native ids; the four *records* seen and agreed; then 0, or 1 and both pendings (kind, before,
 //! both agreed, pushes, session), rejects and both holds. Of the two sides, the device's comes first.
@@ -46,15 +57,18 @@
 //! once, and shared again in memory after reading. So are pictures.
 //!
 //! A value is its kind (the list is in the source, `Tag`) and its content. A relation is 0 and an engine id, 1 and a text
-//! that means something to one side only, or 2 and up for the first row, the second….
+//! that means something to one side only, or 2 and up for the first row of the piece, the second….
 //!
-//! An entry is its kind, in the order of [`Entry`], and its fields. A told batch is the side, the extent, and the list of
+//! An entry is its kind, in the order of [`Entry`], and its fields; in place of [`Entry::ToCommit`] a journal may have the
+//! changes of the state that it follows. A told batch is the side, the extent, and the list of
 //! records with id, 0 for a deletion, 1 for a record without entity, 2 for one with, and its keys and values in order.
 //!
 //! # Limits
 //! A piece has at most 512 MiB and sixteen million values; a value is nested at most 32 deep. Nothing is allocated by a
-//! number that the bytes do not bear out.
+//! number that the bytes do not bear out: a changed token has at most the bytes of the earlier one and of its change.
 
+mod changes;
+mod patch;
 mod read;
 mod write;
 
@@ -65,6 +79,7 @@ use sha2::{Digest, Sha256};
 use super::Entry;
 use crate::engine::{Extent, PairState, Side};
 use crate::record::Changes;
+pub(super) use changes::StateChanges;
 use read::In;
 use write::Out;
 
@@ -101,6 +116,7 @@ const SEAL: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Piece {
     State,
+    Changes,
     Entry,
     Journal,
     Told,
@@ -110,6 +126,7 @@ impl Piece {
     const fn magic(self) -> &'static [u8; 8] {
         match self {
             Self::State => b"cabled-s",
+            Self::Changes => b"cabled-c",
             Self::Entry => b"cabled-e",
             Self::Journal => b"cabled-j",
             Self::Told => b"cabled-t",
@@ -180,6 +197,9 @@ pub enum FormatError {
         /// The version of the format.
         version: u32,
     },
+    /// A state of another class was to follow: changes lead from one state of a class to another of the same.
+    #[error("the states are of different classes; write the later one as a whole")]
+    Class,
     /// There is too much of something.
     #[error("the sync state has {what} of {found}, more than {max}")]
     TooLarge {
@@ -209,7 +229,7 @@ impl From<cabled_wire::WireError> for FormatError {
 /// # Errors
 /// [`FormatError::Io`], [`FormatError::TooLarge`].
 pub fn write_state(state: &PairState, to: &mut impl Write) -> Result<(), FormatError> {
-    write_numbered(0, state, to)
+    write_numbered(0, state, to).map(drop)
 }
 
 /// Reads what [`write_state`] wrote.
@@ -220,12 +240,42 @@ pub fn read_state(bytes: &[u8]) -> Result<PairState, FormatError> {
     read_numbered(bytes).map(|(_, state)| state)
 }
 
+/// Writes what makes `after` of `before`. `number` is the caller's number of `before`. Rows that both states share are not
+/// looked into: one that was made of the other in a session that changed little takes some milliseconds, however large.
+///
+/// # Errors
+/// As [`write_state`]; [`FormatError::Class`].
+pub fn write_changes(
+    number: u64,
+    before: &PairState,
+    after: &PairState,
+    to: &mut impl Write,
+) -> Result<(), FormatError> {
+    let changes = StateChanges::between(before, after).ok_or(FormatError::Class)?;
+    write_following(&Place::numbered(number), &changes, to).map(drop)
+}
+
+/// Reads what [`write_changes`] wrote and makes the later state of the one before. The rows that did not change are shared
+/// with every clone of that.
+///
+/// # Errors
+/// As [`read_state`]; [`FormatError::Damaged`] also when `number` is not what was written, or `before` not the state.
+pub fn read_changes(bytes: &[u8], number: u64, before: PairState) -> Result<PairState, FormatError> {
+    let (place, changes) = read_following(bytes)?;
+    if place != Place::numbered(number) {
+        return Err(FormatError::damaged("it follows another state"));
+    }
+    let mut state = before;
+    changes.apply(&mut state)?;
+    Ok(state)
+}
+
 /// Writes an entry of a journal.
 ///
 /// # Errors
 /// As [`write_state`].
 pub fn write_entry(entry: &Entry, to: &mut impl Write) -> Result<(), FormatError> {
-    seal(Piece::Entry, to, |out| out.entry(entry))
+    seal(Piece::Entry, to, |out| out.entry(entry)).map(drop)
 }
 
 /// Reads what [`write_entry`] wrote.
@@ -241,7 +291,7 @@ pub fn read_entry(bytes: &[u8]) -> Result<Entry, FormatError> {
 /// # Errors
 /// As [`write_state`].
 pub fn write_told(side: Side, extent: Extent, changes: &Changes, to: &mut impl Write) -> Result<(), FormatError> {
-    seal(Piece::Told, to, |out| out.told(side, extent, changes))
+    seal(Piece::Told, to, |out| out.told(side, extent, changes)).map(drop)
 }
 
 /// Reads what [`write_told`] wrote.
@@ -262,7 +312,57 @@ pub(super) fn peek_told(start: &[u8]) -> Result<u64, FormatError> {
 /// How many bytes [`peek_told`] wants at most.
 pub(super) const PEEK: u64 = 64;
 
-pub(super) fn write_numbered(number: u64, state: &PairState, to: &mut impl Write) -> Result<(), FormatError> {
+/// Where changes come in: the number of the state before, and the seal of the piece that made it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) number: u64,
+    pub(super) seal: [u8; SEAL],
+}
+
+impl Place {
+    /// Where nobody said what made the state.
+    const fn numbered(number: u64) -> Self {
+        Self {
+            number,
+            seal: [0; SEAL],
+        }
+    }
+
+    /// Behind one more piece.
+    pub(super) const fn next(self, seal: [u8; SEAL]) -> Self {
+        Self {
+            number: self.number.saturating_add(1),
+            seal,
+        }
+    }
+}
+
+/// The seal of a piece; zeros when it is too short to have one.
+pub(super) fn seal_of(piece: &[u8]) -> [u8; SEAL] {
+    piece.last_chunk().copied().unwrap_or([0; SEAL])
+}
+
+/// Whether a piece says that it is the changes of a state.
+pub(super) fn is_changes(piece: &[u8]) -> bool {
+    piece.starts_with(Piece::Changes.magic())
+}
+
+pub(super) fn write_following(
+    place: &Place,
+    changes: &StateChanges,
+    to: &mut impl Write,
+) -> Result<[u8; SEAL], FormatError> {
+    seal(Piece::Changes, to, |out| {
+        out.place(place)?;
+        out.changes(changes)
+    })
+}
+
+pub(super) fn read_following(bytes: &[u8]) -> Result<(Place, StateChanges), FormatError> {
+    open(Piece::Changes, bytes, |input| Ok((input.place()?, input.changes()?)))
+}
+
+pub(super) fn write_numbered(number: u64, state: &PairState, to: &mut impl Write) -> Result<[u8; SEAL], FormatError> {
     seal(Piece::State, to, |out| {
         out.number(number)?;
         out.state(state)
@@ -275,7 +375,7 @@ pub(super) fn read_numbered(bytes: &[u8]) -> Result<(u64, PairState), FormatErro
 
 /// The head of a journal: the number of the state it follows.
 pub(super) fn write_head(number: u64, to: &mut impl Write) -> Result<(), FormatError> {
-    seal(Piece::Journal, to, |out| out.number(number))
+    seal(Piece::Journal, to, |out| out.number(number)).map(drop)
 }
 
 pub(super) fn read_head(bytes: &[u8]) -> Result<u64, FormatError> {
@@ -287,6 +387,46 @@ pub(super) fn length(write: impl FnOnce(&mut Counted) -> Result<(), FormatError>
     let mut counted = Counted(0);
     write(&mut counted)?;
     Ok(counted.0)
+}
+
+/// What `write` writes; `None` when it is more than so many bytes.
+pub(super) fn within<T>(
+    most: u64,
+    write: impl FnOnce(&mut Bounded) -> Result<T, FormatError>,
+) -> Result<Option<Vec<u8>>, FormatError> {
+    let mut bounded = Bounded {
+        most,
+        bytes: Vec::new(),
+        full: false,
+    };
+    match write(&mut bounded) {
+        Err(FormatError::Io(_)) if bounded.full => Ok(None),
+        Err(error) => Err(error),
+        Ok(_) => Ok(Some(bounded.bytes)),
+    }
+}
+
+/// Keeps what is written, up to a limit.
+#[derive(Debug)]
+pub(super) struct Bounded {
+    most: u64,
+    bytes: Vec<u8>,
+    full: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if (self.bytes.len() as u64).saturating_add(bytes.len() as u64) > self.most {
+            self.full = true;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Counts what is written, and keeps nothing.
@@ -308,7 +448,7 @@ fn seal<'s>(
     piece: Piece,
     to: &mut impl Write,
     body: impl FnOnce(&mut Out<'s, '_>) -> Result<(), FormatError>,
-) -> Result<(), FormatError> {
+) -> Result<[u8; SEAL], FormatError> {
     let mut sealing = Sealing {
         to: &mut *to,
         hash: Sha256::new(),
@@ -320,7 +460,7 @@ fn seal<'s>(
     out.finish()?;
     let seal: [u8; SEAL] = sealing.hash.finalize().into();
     to.write_all(&seal)?;
-    Ok(())
+    Ok(seal)
 }
 
 /// Reads a sealed piece. Whatever is wrong with it, nothing of it was believed before the seal was found whole.

@@ -32,6 +32,15 @@ pub(super) trait Piece {
     fn write(&self, to: &mut impl Write) -> Result<(), FormatError>;
 }
 
+/// A piece that is in memory.
+pub(super) struct Made<'a>(pub(super) &'a [u8]);
+
+impl Piece for Made<'_> {
+    fn write(&self, to: &mut impl Write) -> Result<(), FormatError> {
+        Ok(to.write_all(self.0)?)
+    }
+}
+
 /// Appends a piece and gives how many bytes that took. It is not on the disk before [`Growing::flush`].
 pub(super) fn append(piece: &impl Piece, file: &mut Growing<'_>) -> Result<u64, StoreError> {
     let len = format::length(|counted: &mut Counted| piece.write(counted));
@@ -52,7 +61,19 @@ pub(super) fn at(error: FormatError, path: &Path) -> StoreError {
             place: place(),
             version,
         },
+        FormatError::Class => StoreError::Damaged {
+            place: place(),
+            reason: error.to_string(),
+        },
         FormatError::TooLarge { what, found, max } => StoreError::TooLarge { what, found, max },
+    }
+}
+
+/// [`at`], while the file was read.
+pub(super) fn unread(error: FormatError, path: &Path) -> StoreError {
+    match error {
+        FormatError::Io(source) => io_error(path, "read", source),
+        error => at(error, path),
     }
 }
 

@@ -166,8 +166,7 @@ impl Iterator for SnapshotReader {
         let read = match self.read() {
             Ok(Some(changes)) => return Some(Ok(changes)),
             Ok(None) => None,
-            Err(FormatError::Io(source)) => Some(Err(io_error(&self.path, "read", source))),
-            Err(error) => Some(Err(frames::at(error, &self.path))),
+            Err(error) => Some(Err(frames::unread(error, &self.path))),
         };
         self.frames = None;
         read

@@ -6,20 +6,66 @@ use cabled_syncproto::engine::{
     Capabilities, EngineId, Execution, Extent, Inputs, Outcome, PairState, Plan, Report, Reports, SessionId, Side,
     Sides, Standing, Stop, Verb, Write, plan,
 };
-use cabled_syncproto::record::{Change, Changes, Record};
+use cabled_syncproto::record::{Change, Changes, Record, RecordId};
 
 use crate::store::{
-    RELATIONS, forget_members, id, known_rewriting, lossy, owners, refs, related, remove, renumbered, unknown_rewriting,
+    RELATIONS, Store, forget_members, id, known_rewriting, lossy, owners, refs, related, remove, renumbered,
+    unknown_rewriting,
 };
 use crate::world::{Device, World};
 
 /// What may not be concluded from what a side tells.
 struct Grounds {
     device: (Extent, Standing),
-    /// The device told only a part and says so.
-    partial: bool,
+    /// What keeps this session's reports from being the whole truth.
+    lack: Option<Lack>,
     /// Nothing was known before.
     first: bool,
+}
+
+/// Why nothing follows from what is not in a report. Spec: mobilesync, section 15.5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lack {
+    /// The side told only a part and says so: the link broke, a folder is not mounted.
+    Partial(Side),
+    /// One record of the side cannot be read.
+    Undecodable(Side),
+}
+
+impl Grounds {
+    fn partial(&self, side: Side) -> bool {
+        self.lack == Some(Lack::Partial(side))
+    }
+}
+
+/// What a side tells of its records.
+fn told(store: &Store, grounds: &Grounds, side: Side) -> Changes {
+    let step = if grounds.partial(side) { 2 } else { 1 };
+    let mut changes: Vec<(RecordId, Change)> = store
+        .iter()
+        .step_by(step)
+        .map(|(name, record)| (id(name), Change::Upsert(record.clone())))
+        .collect();
+    if grounds.lack == Some(Lack::Undecodable(side)) {
+        garble(&mut changes);
+    }
+    changes.into_iter().collect()
+}
+
+/// A record that nobody can read: it does not say what it is.
+fn nothing() -> Record {
+    Record {
+        entity: None,
+        ..Record::new("")
+    }
+}
+
+/// Makes the first record one that nobody can read.
+fn garble(changes: &mut Vec<(RecordId, Change)>) {
+    if changes.is_empty() {
+        changes.push((id("unreadable"), Change::Upsert(nothing())));
+    }
+    changes[0].1 = Change::Upsert(nothing());
 }
 
 impl World {
@@ -88,47 +134,69 @@ impl World {
     fn told(&mut self, host: usize, grounds: &Grounds) -> Reports {
         let (extent, standing) = grounds.device;
         let mut reports = Reports::new(
-            Report::new(extent, standing).complete(!grounds.partial),
-            Report::new(Extent::Everything, Standing::Own),
+            Report::new(extent, standing).complete(!grounds.partial(Side::Device)),
+            Report::new(Extent::Everything, Standing::Own).complete(!grounds.partial(Side::Computer)),
         );
-        let upsert = |(name, record): (&String, &Record)| (id(name), Change::Upsert(record.clone()));
-        reports.add(Side::Computer, self.hosts[host].store.iter().map(upsert).collect());
+        let computer = told(&self.hosts[host].store, grounds, Side::Computer);
+        reports.add(Side::Computer, computer);
         let store = &self.device.store;
-        let changes: Changes = match extent {
-            Extent::Everything if grounds.partial => store.iter().step_by(2).map(upsert).collect(),
-            Extent::Everything => store.iter().map(upsert).collect(),
+        let changes = match extent {
+            Extent::Everything => told(store, grounds, Side::Device),
             Extent::Changes => {
                 let change = |name: &String| {
-                    store
-                        .get(name)
-                        .map_or(Change::Delete, |one| Change::Upsert(one.clone()))
+                    let one = store.get(name);
+                    one.map_or(Change::Delete, |one| Change::Upsert(one.clone()))
                 };
-                self.device
-                    .changed
-                    .iter()
-                    .map(|name| (id(name), change(name)))
-                    .collect()
+                let changed = self.device.changed.iter();
+                let mut changes: Vec<_> = changed.map(|name| (id(name), change(name))).collect();
+                if grounds.lack == Some(Lack::Undecodable(Side::Device)) {
+                    garble(&mut changes);
+                }
+                changes.into_iter().collect()
             }
         };
         reports.add(Side::Device, changes);
         reports
     }
 
+    /// What was known to be deleted before this session told anything, and what goes with it: the journal of a committed
+    /// session is carried out, and what hangs on a record goes when that goes.
+    fn known_deletions(&self, host: usize, plan: &Plan) -> BTreeSet<String> {
+        let host = &self.hosts[host];
+        let deletes = plan.actions.computer.iter().filter(|one| one.verb == Verb::Delete);
+        let deletes: BTreeSet<&str> = deletes.filter_map(|one| one.native.as_deref()).collect();
+        let going = |native: &&str| host.unfinished.contains(*native);
+        let mut known: BTreeSet<String> = deletes
+            .iter()
+            .filter(|one| going(one))
+            .map(|one| (*one).to_owned())
+            .collect();
+        loop {
+            let hangs = |native: &&&str| {
+                let record = host.store.get(**native);
+                record.is_some_and(|record| owners(record).iter().any(|owner| known.contains(owner)))
+            };
+            let more = deletes.iter().filter(|native| !known.contains(**native)).filter(hangs);
+            let more: Vec<String> = more.map(|native| (*native).to_owned()).collect();
+            if more.is_empty() {
+                return known;
+            }
+            known.extend(more);
+        }
+    }
+
     /// The table of 15.5: from what no deletion follows, none was planned.
     fn no_forbidden_deletion(&self, host: usize, grounds: &Grounds, plan: &Plan) {
         let (_, standing) = grounds.device;
-        if grounds.partial {
-            assert!(plan.is_empty(), "something is written after half a report: {plan}");
+        if let Some(lack) = grounds.lack {
+            assert!(plan.is_empty(), "something is written after {lack:?}: {plan}");
         }
         if standing == Standing::Reset || grounds.first {
-            // What a committed session was to delete is no conclusion from this report: the journal is carried out.
-            let known = |native: Option<&str>| {
-                let unfinished = &self.hosts[host].unfinished;
-                native.is_some_and(|native| unfinished.contains(native))
-            };
-            let actions = plan.actions.computer.iter();
+            // What a committed session was to delete is no conclusion from this report.
+            let known = self.known_deletions(host, plan);
+            let actions = plan.actions.computer.iter().filter(|one| one.verb == Verb::Delete);
             let deleted = actions
-                .filter(|one| one.verb == Verb::Delete && !known(one.native.as_deref()))
+                .filter(|one| one.native.as_deref().is_none_or(|native| !known.contains(native)))
                 .count();
             assert_eq!(deleted, 0, "a deletion follows from {standing:?}: {plan}");
         }
@@ -139,6 +207,21 @@ impl World {
                 "a first sync deletes: {plan}"
             );
         }
+    }
+
+    /// Whether this session's reports lack something, and what: by a byte that was drawn for its name, so that schedules
+    /// stay what they were.
+    fn lack(&mut self, session: &SessionId) -> Option<Lack> {
+        if self.quiet || !self.random.one_in(15) {
+            return None;
+        }
+        let [byte, ..] = session.0;
+        Some(match byte % 5 {
+            0 | 1 => Lack::Partial(Side::Device),
+            2 => Lack::Partial(Side::Computer),
+            3 => Lack::Undecodable(Side::Device),
+            _ => Lack::Undecodable(Side::Computer),
+        })
     }
 
     /// One session of a host; gives whether nothing was written and nothing is pending.
@@ -154,7 +237,7 @@ impl World {
         let device = self.opened(host, &mut state);
         let grounds = Grounds {
             device,
-            partial: !self.quiet && self.random.one_in(15),
+            lack: self.lack(&inputs.session),
             first: state.is_empty(),
         };
         let reports = self.told(host, &grounds);
@@ -181,8 +264,13 @@ impl World {
             );
         }
         self.no_forbidden_deletion(host, &grounds, planned.plan());
-        if grounds.partial {
-            assert_eq!(fatal, [&Stop::Incomplete { side: Side::Device }]);
+        if let Some(lack) = grounds.lack {
+            let said = match (lack, &fatal[..]) {
+                (Lack::Partial(side), [Stop::Incomplete { side: told }]) => side == *told,
+                (Lack::Undecodable(side), [Stop::Undecodable { side: told, ids }]) => side == *told && ids.len() == 1,
+                _ => false,
+            };
+            assert!(said, "{lack:?}, and the plan says {fatal:?}");
             return false;
         }
         assert!(fatal.is_empty(), "{fatal:?}");

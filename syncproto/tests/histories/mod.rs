@@ -82,11 +82,47 @@ fn report(side: &Records) -> Changes {
         .collect()
 }
 
+/// A session that nothing stops.
+fn unhindered(random: &mut Random) -> Inputs {
+    let mut inputs = Inputs::new(SessionId(u128::from(random.next()).to_le_bytes()));
+    let none = Brakes {
+        deletions: 1_000_000,
+        deletions_percent: 1_000_000,
+        changes_percent: 1_000_000,
+    };
+    inputs.policy = Policy::default()
+        .first_sync(FirstSync::Merge)
+        .on_conflict(OnConflict::Defer)
+        .brakes(none)
+        .insist(true);
+    inputs
+}
+
 /// The states after each of some sessions: what is known for certain, and what would be if the commit is in doubt.
 pub(crate) fn states(seed: u64, sessions: u32) -> Vec<PairState> {
+    let mut all = on(PairState::new(DataClass::Contacts), seed, sessions);
+    let mut state = all.last().unwrap().clone();
+    state.tokens.device = Some("device anchor".to_owned());
+    state.tokens.computer = Some("ü".to_owned());
+    state.build = Some("106/20A362".to_owned());
+    state.replacing = true;
+    state.not_accepted_percent = 12;
+    let ids = state.conflicts().map(|(id, ..)| *id).collect();
+    state.bisect = Some(cabled_syncproto::engine::Bisect {
+        batch: 3,
+        times: 2,
+        size: 250,
+        ids,
+    });
+    state.quarantined = vec![EngineId::from_bytes([6; 16])];
+    all.push(state);
+    all
+}
+
+/// The same behind a state, of whose records nothing is left on either side.
+pub(crate) fn on(mut state: PairState, seed: u64, sessions: u32) -> Vec<PairState> {
     let mut random = Random(seed);
     let mut sides: Sides<Records> = Sides::default();
-    let mut state = PairState::new(DataClass::Contacts);
     let mut all = vec![state.clone()];
     let mut count = 0;
     for session in 0..sessions {
@@ -105,17 +141,7 @@ pub(crate) fn states(seed: u64, sessions: u32) -> Vec<PairState> {
         for side in Side::BOTH {
             reports.add(side, report(sides.get(side)));
         }
-        let mut inputs = Inputs::new(SessionId(u128::from(random.next()).to_le_bytes()));
-        let none = Brakes {
-            deletions: 1_000_000,
-            deletions_percent: 1_000_000,
-            changes_percent: 1_000_000,
-        };
-        inputs.policy = Policy::default()
-            .first_sync(FirstSync::Merge)
-            .on_conflict(OnConflict::Defer)
-            .brakes(none)
-            .insist(true);
+        let inputs = unhindered(&mut random);
         let mut execution = Execution::new(plan(state, reports, &inputs));
         for side in Side::BOTH {
             while let Some(batch) = execution.next_batch(side) {
@@ -160,20 +186,6 @@ pub(crate) fn states(seed: u64, sessions: u32) -> Vec<PairState> {
         state = execution.state(now);
         all.push(state.clone());
     }
-    state.tokens.device = Some("device anchor".to_owned());
-    state.tokens.computer = Some("ü".to_owned());
-    state.build = Some("106/20A362".to_owned());
-    state.replacing = true;
-    state.not_accepted_percent = 12;
-    let ids = state.conflicts().map(|(id, ..)| *id).collect();
-    state.bisect = Some(cabled_syncproto::engine::Bisect {
-        batch: 3,
-        times: 2,
-        size: 250,
-        ids,
-    });
-    state.quarantined = vec![EngineId::from_bytes([6; 16])];
-    all.push(state);
     all
 }
 
@@ -212,4 +224,44 @@ pub(crate) fn large(contacts: usize) -> PairState {
     let mut inputs = Inputs::new(SessionId([7; 16]));
     inputs.policy = Policy::default().first_sync(FirstSync::Merge);
     Execution::new(plan(PairState::new(DataClass::Contacts), reports, &inputs)).state(0)
+}
+
+/// States of many contacts, each after a session that changed few of them and little of the computer's token.
+pub(crate) fn grown(contacts: usize, seed: u64, sessions: u32) -> Vec<PairState> {
+    let mut random = Random(seed);
+    let mut state = large(contacts);
+    let mut all = vec![state.clone()];
+    for session in 0..sessions {
+        let told = Report::new(Extent::Changes, Standing::Own);
+        let mut reports = Reports::new(told.clone(), told);
+        let edit = |_| {
+            let native = id(&random.below(contacts + 3).to_string());
+            let edited = Record::new(entity::CONTACT).with("first name", format!("Edited {session}"));
+            match random.below(4) {
+                0 => (native, Change::Delete),
+                _ => (native, Change::Upsert(edited)),
+            }
+        };
+        reports.add(Side::Device, (0..=session % 3).map(edit).collect());
+        let mut execution = Execution::new(plan(state, reports, &unhindered(&mut random)));
+        for side in Side::BOTH {
+            while let Some(batch) = execution.next_batch(side) {
+                let done = batch.writes.into_iter().map(|write| {
+                    let native = write.new.then_some(write.id);
+                    (write.engine, Outcome::Done { native })
+                });
+                execution.handle_outcomes(side, done.collect::<Vec<_>>());
+            }
+        }
+        state = execution.state(session.into());
+        let line = |number| {
+            format!(
+                "card {number} of {}\n",
+                if number == u64::from(session) { 1 } else { 0 }
+            )
+        };
+        state.tokens.computer = (session % 5 > 0).then(|| (0..30).map(line).collect());
+        all.push(state.clone());
+    }
+    all
 }

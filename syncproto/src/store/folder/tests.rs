@@ -1,10 +1,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::states::{CHANGES, STATE};
 use super::*;
 use crate::DataClass;
-use crate::engine::EngineId;
+use crate::engine::kept::{Name, Row};
+use crate::engine::{EngineId, PairState};
 use crate::record::{Change, Record, RecordId};
 use crate::store::MemoryStore;
 
@@ -33,9 +36,18 @@ impl Call {
     }
 }
 
+/// Of eighty rows some are other ones than after the session before, one is gone, and one is new.
 fn state(sessions: u32) -> PairState {
+    let name = Name::from(crate::entity::CONTACT);
+    let row = |at: u32| {
+        let mut row = Row::new(&name);
+        let edited = at == sessions % 80;
+        row.native.device = Some(format!("{at} of {}", if edited { sessions } else { 0 }).into());
+        (EngineId::from_bytes([at.to_le_bytes()[0]; 16]), Arc::new(row))
+    };
     PairState {
         sessions,
+        rows: (0..80).chain([(sessions % 100).saturating_add(100)]).map(row).collect(),
         ..PairState::new(DataClass::Contacts)
     }
 }
@@ -102,6 +114,16 @@ fn history() -> Vec<Call> {
         begun(8),
         Call::Told(DEVICE, ALL, 8),
         Call::Commit(4, Snapshot::Drop),
+        // Little is changed, until it is much, and then again.
+        begun(9),
+        to_commit(5),
+        Call::Append(Entry::Committed),
+        Call::Commit(5, Snapshot::Drop),
+        Call::Commit(6, Snapshot::Drop),
+        begun(10),
+        to_commit(7),
+        Call::Commit(7, Snapshot::Drop),
+        Call::Commit(8, Snapshot::Drop),
     ]
 }
 
@@ -139,6 +161,7 @@ fn same(file: &mut FileStore, memory: &mut MemoryStore) -> bool {
 fn a_folder_and_memory_keep_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let mut memory = MemoryStore::default();
+    let mut lengths = vec![0];
     for again in [false, true] {
         for (at, call) in history().into_iter().enumerate() {
             // Opened anew at each call the second time: nothing lives in the program alone.
@@ -157,8 +180,22 @@ fn a_folder_and_memory_keep_the_same() {
                 infos.iter().map(about).collect::<Vec<_>>(),
                 memory.snapshots().iter().map(about).collect::<Vec<_>>()
             );
+            lengths.push(fs::metadata(folder.path().join(CHANGES)).map_or(0, |file| file.len()));
         }
     }
+    let steps = |is: fn(u64, u64) -> bool| lengths.windows(2).filter(|two| is(two[0], two[1])).count();
+    assert!(
+        steps(|before, after| before == 0 && after > 0) > 2,
+        "changes were begun: {lengths:?}"
+    );
+    assert!(
+        steps(|before, after| before > 0 && after > before) > 2,
+        "and grew: {lengths:?}"
+    );
+    assert!(
+        steps(|before, after| before > 0 && after == 0) > 2,
+        "and became a state: {lengths:?}"
+    );
 }
 
 /// Runs the history until the power is cut before step `step`. Gives whether it was.
@@ -248,11 +285,12 @@ fn a_step_that_fails_once_can_be_tried_again() {
     }
 }
 
-/// A folder with a committed state and a journal of three entries, and the bytes of that.
+/// A folder with a committed state, two changes of it and a journal of three entries, and the bytes of that.
 fn with_journal() -> (tempfile::TempDir, Vec<u8>) {
     let folder = tempfile::tempdir().unwrap();
     let mut store = FileStore::open(folder.path()).unwrap();
-    for call in [Call::Commit(1, Snapshot::Drop), begun(2), pushing(0), pushing(1)] {
+    let commits = (1..4).map(|sessions| Call::Commit(sessions, Snapshot::Drop));
+    for call in commits.chain([begun(2), pushing(0), pushing(1)]) {
         call.on(&mut store).unwrap();
     }
     let journal = fs::read(folder.path().join(JOURNAL)).unwrap();
@@ -300,9 +338,9 @@ fn room_that_was_never_filled_is_no_entry() {
 }
 
 #[test]
-fn a_flipped_bit_anywhere_in_a_journal_or_state_is_damage() {
+fn a_flipped_bit_anywhere_in_a_journal_a_state_or_its_changes_is_damage() {
     let (folder, _) = with_journal();
-    for name in [JOURNAL, STATE] {
+    for name in [JOURNAL, STATE, CHANGES] {
         let path = folder.path().join(name);
         let bytes = fs::read(&path).unwrap();
         for at in 0..bytes.len() {
@@ -435,8 +473,149 @@ fn nobody_else_may_read_it() {
     Call::Told(DEVICE, ALL, 1).on(&mut store).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&folder), mode(&folder.join("snapshots"))), (0o700, 0o700));
-    let files: Vec<PathBuf> = ["lock", STATE, JOURNAL, "told-device", "snapshots/1"]
+    drop(store);
+    store = FileStore::open(&folder).unwrap();
+    Call::Commit(2, Snapshot::Drop).on(&mut store).unwrap();
+    begun(3).on(&mut store).unwrap();
+    Call::Told(DEVICE, ALL, 1).on(&mut store).unwrap();
+    let files: Vec<PathBuf> = ["lock", STATE, CHANGES, JOURNAL, "told-device", "snapshots/1"]
         .map(|name| folder.join(name))
         .into();
     assert!(files.iter().all(|file| mode(file) == 0o600));
+}
+
+/// A folder with a state and two changes of it, and the bytes of those.
+fn with_changes() -> (tempfile::TempDir, Vec<u8>) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = FileStore::open(folder.path()).unwrap();
+    for sessions in 1..4 {
+        Call::Commit(sessions, Snapshot::Drop).on(&mut store).unwrap();
+    }
+    let changes = fs::read(folder.path().join(CHANGES)).unwrap();
+    (folder, changes)
+}
+
+#[test]
+fn changes_that_were_cut_off_anywhere_leave_the_state_before() {
+    let (folder, changes) = with_changes();
+    let path = folder.path().join(CHANGES);
+    let first = 16 + usize::from(changes[0]) + 256 * usize::from(changes[1]);
+    assert!(changes.len() > first + 16);
+    for len in 0..=changes.len() {
+        let whole = match len {
+            len if len < first => 1,
+            len if len < changes.len() => 2,
+            _ => 3,
+        };
+        fs::write(&path, &changes[..len]).unwrap();
+        assert_eq!(load(folder.path()).unwrap().state, Some(state(whole)), "cut at {len}");
+        // Room that was given, of which nothing or a part arrived.
+        let mut room = changes.clone();
+        room[len..].fill(0);
+        fs::write(&path, &room).unwrap();
+        match load(folder.path()) {
+            Ok(found) => assert_eq!(found.state, Some(state(whole)), "zeros from {len}"),
+            Err(error) => assert!(
+                matches!(error, StoreError::Damaged { .. }),
+                "zeros from {len}: {error:?}"
+            ),
+        }
+        // The next commit comes in its place.
+        if len % 16 == 0 {
+            fs::write(&path, &changes[..len]).unwrap();
+            let mut store = FileStore::open(folder.path()).unwrap();
+            for sessions in 7..10 {
+                Call::Commit(sessions, Snapshot::Drop).on(&mut store).unwrap();
+                assert_eq!(store.load().unwrap().state, Some(state(sessions)), "cut at {len}");
+            }
+            drop(store);
+            let (anew, _) = with_changes();
+            fs::copy(anew.path().join(STATE), folder.path().join(STATE)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn changes_of_an_older_state_count_for_nothing_and_of_another_are_damage() {
+    let (folder, changes) = with_changes();
+    let path = folder.path().join(CHANGES);
+    let old = fs::read(folder.path().join(STATE)).unwrap();
+    let mut store = FileStore::open(folder.path()).unwrap();
+    let mut sessions = 3;
+    while path.exists() {
+        sessions += 1;
+        Call::Commit(sessions, Snapshot::Drop).on(&mut store).unwrap();
+    }
+    drop(store);
+    // The power went before they were removed.
+    fs::write(&path, &changes).unwrap();
+    assert_eq!(load(folder.path()).unwrap().state, Some(state(sessions)));
+    assert!(!path.exists());
+    // Somebody brought the older state back and not the changes: those of a later one are there.
+    let mut store = FileStore::open(folder.path()).unwrap();
+    Call::Commit(sessions + 1, Snapshot::Drop).on(&mut store).unwrap();
+    drop(store);
+    fs::write(folder.path().join(STATE), &old).unwrap();
+    assert!(matches!(load(folder.path()), Err(StoreError::Damaged { .. })));
+    // Or that of another pair, with the same number.
+    let other = tempfile::tempdir().unwrap();
+    Call::Commit(9, Snapshot::Drop)
+        .on(&mut FileStore::open(other.path()).unwrap())
+        .unwrap();
+    fs::write(&path, &changes).unwrap();
+    fs::copy(other.path().join(STATE), folder.path().join(STATE)).unwrap();
+    assert!(matches!(load(folder.path()), Err(StoreError::Damaged { .. })));
+    fs::remove_file(folder.path().join(STATE)).unwrap();
+    assert!(matches!(load(folder.path()), Err(StoreError::Damaged { .. })));
+    let mut store = FileStore::open(folder.path()).unwrap();
+    let aside = store.set_aside().unwrap();
+    assert_eq!(fs::read(aside.join(CHANGES)).unwrap(), changes);
+    assert!(store.load().unwrap().state.is_none());
+}
+
+#[cfg(unix)]
+#[test]
+fn after_a_commit_that_failed_everything_is_written() {
+    let scratch = tempfile::tempdir().unwrap();
+    for step in 0..4 {
+        let (folder, _) = with_changes();
+        let mut store = FileStore::open(folder.path()).unwrap();
+        store.load().unwrap();
+        store.disk.power.fail_once_at(step, scratch.path());
+        let commit = Call::Commit(4, Snapshot::Drop);
+        assert!(commit.on(&mut store).is_err(), "step {step}");
+        commit.on(&mut store).unwrap();
+        assert!(!folder.path().join(CHANGES).exists(), "step {step}");
+        assert_eq!(store.load().unwrap().state, Some(state(4)));
+        Call::Commit(5, Snapshot::Drop).on(&mut store).unwrap();
+        assert!(folder.path().join(CHANGES).exists(), "it works now");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn many_small_changes_become_a_state_after_a_while() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut store = FileStore::open(scratch.path().join("pair")).unwrap();
+    store.disk.power.cut_at(u32::MAX, scratch.path());
+    let large = |sessions| PairState {
+        sessions,
+        build: Some("b".repeat(400 << 10)),
+        ..state(0)
+    };
+    let mut before = 0;
+    let mut states = 0;
+    for sessions in 0..600 {
+        let state = PairState {
+            build: None,
+            ..large(sessions)
+        };
+        let state = if sessions == 0 { large(0) } else { state };
+        store.commit(&state, Snapshot::Drop).unwrap();
+        let len = fs::metadata(store.folder().join(CHANGES)).map_or(0, |file| file.len());
+        states += usize::from(len < before);
+        before = len;
+    }
+    assert!(states > 1);
+    assert_eq!(store.load().unwrap().state.unwrap().sessions, 599);
 }

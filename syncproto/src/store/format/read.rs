@@ -6,7 +6,9 @@ use std::sync::Arc;
 use cabled_wire::Reader;
 use cabled_wire::plist::{Date, Dictionary, Integer, Uid, Value};
 
-use super::{FormatError, MAX_DEPTH, SHARED, Tag, one_more};
+use super::changes::{StateChanges, Token, ascending};
+use super::patch::Edit;
+use super::{FormatError, MAX_DEPTH, Place, SHARED, Tag, one_more};
 use crate::DataClass;
 use crate::engine::kept::{
     Datum, Fields, Held, Kept, Kind, More, Name, Pending, Pushed, Ref, Row, Tombstone, Why, time,
@@ -150,6 +152,19 @@ impl<'a> In<'a> {
     }
 
     pub(super) fn state(&mut self) -> Result<PairState> {
+        let mut state = self.head()?;
+        state.rows = BTreeMap::from_iter(self.rows()?);
+        state.tombstones = self.tombstones()?;
+        let conflicts = self.conflicts()?;
+        let many = conflicts.len();
+        state.conflicts = BTreeMap::from_iter(conflicts);
+        if state.conflicts.len() != many {
+            return Err(FormatError::damaged("a conflict is there twice"));
+        }
+        Ok(state)
+    }
+
+    fn head(&mut self) -> Result<PairState> {
         let mut state = PairState::new(DataClass::from_id(self.text()?));
         state.sessions = self.small("sessions")?;
         state.since_full = self.small("sessions since everything was read")?;
@@ -163,33 +178,73 @@ impl<'a> In<'a> {
         state.quarantined = self.list(Self::id)?;
         state.replacing = self.yes("replacing")?;
         state.seed = self.optional(|input| Ok(SessionId(input.reader.array("seed")?)))?;
+        Ok(state)
+    }
+
+    /// The rows, ascending.
+    fn rows(&mut self) -> Result<Vec<(EngineId, Arc<Row>)>> {
         self.ids = self.list(Self::id)?;
-        if !self.ids.is_sorted_by(|a, b| a < b) {
-            return Err(FormatError::damaged("the rows are not in order"));
-        }
+        ascending(&self.ids)?;
         let mut rows = Vec::with_capacity(self.ids.len());
         for at in 0..self.ids.len() {
             let row = Arc::new(self.row()?);
             rows.extend(self.ids.get(at).map(|id| (*id, row)));
         }
-        state.rows = rows.into_iter().collect();
-        state.tombstones = self.list(|input| {
+        Ok(rows)
+    }
+
+    fn tombstones(&mut self) -> Result<Vec<Tombstone>> {
+        self.list(|input| {
             Ok(Tombstone {
                 id: input.id()?,
                 native: input.both(Self::native)?,
                 at: input.number()?,
             })
-        })?;
-        let conflicts = self.list(|input| {
+        })
+    }
+
+    fn conflicts(&mut self) -> Result<Vec<((EngineId, String), Kept)>> {
+        self.list(|input| {
             let key = (input.id()?, input.text()?.to_owned());
             Ok((key, input.conflict()?))
-        })?;
-        let many = conflicts.len();
-        state.conflicts = conflicts.into_iter().collect::<BTreeMap<_, _>>();
-        if state.conflicts.len() != many {
-            return Err(FormatError::damaged("a conflict is there twice"));
-        }
-        Ok(state)
+        })
+    }
+
+    pub(super) fn place(&mut self) -> Result<Place> {
+        Ok(Place {
+            number: self.number()?,
+            seal: self.reader.array("seal")?,
+        })
+    }
+
+    pub(super) fn changes(&mut self) -> Result<StateChanges> {
+        Ok(StateChanges {
+            head: self.head()?,
+            tokens: self.both(Self::token)?,
+            before: self.small("a number of rows")?,
+            gone: self.list(Self::id)?,
+            rows: self.rows()?,
+            forgotten: self.list(|input| input.small("a place in a list"))?,
+            tombstones: self.tombstones()?,
+            settled: self.list(|input| Ok((input.id()?, input.text()?.to_owned())))?,
+            conflicts: self.conflicts()?,
+        })
+    }
+
+    fn token(&mut self) -> Result<Token> {
+        Ok(match self.number()? {
+            0 => Token::Same,
+            1 => Token::None,
+            2 => Token::Whole(self.text()?.to_owned()),
+            3 => Token::Patched(self.list(|input| {
+                Ok(Edit {
+                    skip: input.small("a length")?,
+                    copy: input.small("a length")?,
+                    text: input.bytes("text")?.to_vec(),
+                })
+            })?),
+            other => return Err(FormatError::damaged(format!("a token cannot change by {other}"))),
+        })
     }
 
     fn native(&mut self) -> Result<Option<Arc<str>>> {
@@ -219,9 +274,9 @@ impl<'a> In<'a> {
 
     fn more(&mut self) -> Result<More> {
         Ok(More {
-            pending: self.both(|input| input.optional(Self::pending))?,
+            pending: self.both(|input| input.optional(|input| input.pending().map(Box::new)))?,
             rejects: self.list(|input| Ok((input.side()?, Box::from(input.text()?), input.small("rejects")?)))?,
-            held: self.both(|input| input.optional(Self::held))?,
+            held: self.both(|input| input.optional(|input| input.held().map(Box::new)))?,
         })
     }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use cabled_wire::plist::{Date, Value};
 
-use super::{FormatError, MAX_BYTES, MAX_DEPTH, SHARED, Tag, one_more};
-use crate::engine::kept::{Datum, Fields, Held, Kept, Kind, More, Pending, Ref, Row, Why, since_1970};
+use super::changes::{StateChanges, Token};
+use super::{FormatError, MAX_BYTES, MAX_DEPTH, Place, SHARED, Tag, one_more};
+use crate::engine::kept::{Datum, Fields, Held, Kept, Kind, More, Pending, Ref, Row, Tombstone, Why, since_1970};
 use crate::engine::{Bisect, EngineId, Extent, PairState, Side, Sides};
 use crate::record::{Change, Changes};
 use crate::store::Entry;
@@ -182,6 +183,14 @@ impl<'s, 'w> Out<'s, 'w> {
     }
 
     pub(super) fn state(&mut self, state: &'s PairState) -> Result<(), FormatError> {
+        self.head(state)?;
+        self.rows(state.rows.len(), state.rows.iter())?;
+        self.tombstones(&state.tombstones)?;
+        self.conflicts(state.conflicts.len(), state.conflicts.iter())
+    }
+
+    /// All that there is once per state.
+    fn head(&mut self, state: &'s PairState) -> Result<(), FormatError> {
         // Every field by its name: one that is added has to be thought of here, and is a new version.
         let PairState {
             class,
@@ -197,9 +206,9 @@ impl<'s, 'w> Out<'s, 'w> {
             quarantined,
             replacing,
             seed,
-            rows,
-            tombstones,
-            conflicts,
+            rows: _,
+            tombstones: _,
+            conflicts: _,
         } = state;
         self.text(class.id())?;
         self.number((*sessions).into())?;
@@ -213,24 +222,43 @@ impl<'s, 'w> Out<'s, 'w> {
         self.optional(bisect.as_ref(), Self::bisect)?;
         self.list(quarantined, Self::id)?;
         self.number((*replacing).into())?;
-        self.optional(seed.as_ref(), |out, seed| out.bytes(&seed.0))?;
-        self.ids = rows.keys().copied().collect();
-        self.len(rows.len())?;
-        for id in rows.keys() {
+        self.optional(seed.as_ref(), |out, seed| out.bytes(&seed.0))
+    }
+
+    /// How many, all ids, all rows.
+    fn rows<'i>(
+        &mut self,
+        len: usize,
+        rows: impl Iterator<Item = (&'i EngineId, &'s Arc<Row>)> + Clone,
+    ) -> Result<(), FormatError> {
+        self.ids = rows.clone().map(|(id, _)| *id).collect();
+        self.len(len)?;
+        for (id, _) in rows.clone() {
             self.count()?;
             self.id(id)?;
         }
-        for row in rows.values() {
+        for (_, row) in rows {
             self.row(row)?;
         }
+        Ok(())
+    }
+
+    fn tombstones(&mut self, tombstones: &'s [Tombstone]) -> Result<(), FormatError> {
         self.list(tombstones, |out, tombstone| {
             out.id(&tombstone.id)?;
             out.both(&tombstone.native, |out, native| {
                 out.optional(native.as_deref(), Self::text)
             })?;
             out.number(tombstone.at)
-        })?;
-        self.len(conflicts.len())?;
+        })
+    }
+
+    fn conflicts(
+        &mut self,
+        len: usize,
+        conflicts: impl Iterator<Item = (&'s (EngineId, String), &'s Kept)>,
+    ) -> Result<(), FormatError> {
+        self.len(len)?;
         for ((id, group), kept) in conflicts {
             self.count()?;
             self.id(id)?;
@@ -238,6 +266,48 @@ impl<'s, 'w> Out<'s, 'w> {
             self.conflict(kept)?;
         }
         Ok(())
+    }
+
+    pub(super) fn place(&mut self, place: &Place) -> Result<(), FormatError> {
+        self.number(place.number)?;
+        self.bytes(&place.seal)
+    }
+
+    pub(super) fn changes(&mut self, changes: &'s StateChanges) -> Result<(), FormatError> {
+        self.head(&changes.head)?;
+        self.both(&changes.tokens, Self::token)?;
+        self.len(changes.before)?;
+        self.list(&changes.gone, Self::id)?;
+        let rows = changes.rows.iter().map(|(id, row)| (id, row));
+        self.rows(changes.rows.len(), rows)?;
+        self.list(&changes.forgotten, |out, at| out.len(*at))?;
+        self.tombstones(&changes.tombstones)?;
+        self.list(&changes.settled, |out, (id, group)| {
+            out.id(id)?;
+            out.text(group)
+        })?;
+        let conflicts = changes.conflicts.iter().map(|(key, kept)| (key, kept));
+        self.conflicts(changes.conflicts.len(), conflicts)
+    }
+
+    fn token(&mut self, token: &'s Token) -> Result<(), FormatError> {
+        match token {
+            Token::Same => self.number(0),
+            Token::None => self.number(1),
+            Token::Whole(text) => {
+                self.number(2)?;
+                self.text(text)
+            }
+            Token::Patched(edits) => {
+                self.number(3)?;
+                self.list(edits, |out, edit| {
+                    out.len(edit.skip)?;
+                    out.len(edit.copy)?;
+                    out.len(edit.text.len())?;
+                    out.bytes(&edit.text)
+                })
+            }
+        }
     }
 
     fn bisect(&mut self, bisect: &'s Bisect) -> Result<(), FormatError> {
@@ -259,14 +329,14 @@ impl<'s, 'w> Out<'s, 'w> {
 
     fn more(&mut self, more: &'s More) -> Result<(), FormatError> {
         self.both(&more.pending, |out, pending| {
-            out.optional(pending.as_ref(), Self::pending)
+            out.optional(pending.as_deref(), Self::pending)
         })?;
         self.list(&more.rejects, |out, (side, group, count)| {
             out.side(*side)?;
             out.text(group)?;
             out.number((*count).into())
         })?;
-        self.both(&more.held, |out, held| out.optional(held.as_ref(), Self::held))
+        self.both(&more.held, |out, held| out.optional(held.as_deref(), Self::held))
     }
 
     fn pending(&mut self, pending: &'s Pending) -> Result<(), FormatError> {
