@@ -302,29 +302,55 @@ fn what_both_sides_have_is_written_once() {
     assert!(size / state.len() < 150, "{} bytes per row", size / state.len());
 }
 
+/// Says what took how long of this thread alone, as other programs do not count.
+#[expect(clippy::print_stdout, reason = "figures for people")]
+fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let nanos = || -> u64 {
+        let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        stat.split(' ').next().unwrap().parse().unwrap()
+    };
+    let start = nanos();
+    let done = work();
+    println!("{what}: {} ms", (nanos() - start) / 1_000_000);
+    done
+}
+
 /// Figures for 50,000 contacts; run it alone and with `--release --nocapture`.
 #[test]
 #[ignore = "figures for a large state; worth it in a release build only"]
 fn a_state_of_250_000_rows() {
     let state = histories::large(50_000);
-    // Of this thread alone, in nanoseconds: other programs do not count.
-    let cpu = || -> u64 {
-        let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-        stat.split(' ').next().unwrap().parse().unwrap()
-    };
-    let start = cpu();
-    let written = bytes(&state);
-    let wrote = (cpu() - start) / 1_000_000;
-    let start = cpu();
-    let read = read_state(&written).unwrap();
-    let took = (cpu() - start) / 1_000_000;
-    let (rows, size) = (state.len(), written.len());
-    println!("{rows} rows, {size} bytes, written in {wrote} ms, read in {took} ms");
-    let start = cpu();
-    assert_eq!(bytes(&read), written);
-    println!("written again in {} ms", (cpu() - start) / 1_000_000);
+    let written = timed("written", || bytes(&state));
+    println!("{} rows, {} bytes", state.len(), written.len());
+    let read = timed("read", || read_state(&written).unwrap());
+    assert_eq!(timed("written again", || bytes(&read)), written);
     assert_eq!(read, state);
     assert!(written.len() < 100_000_000);
+}
+
+/// Figures for a session that changes ten records of 171,000; run it alone and with `--release --nocapture`.
+#[test]
+#[ignore = "figures for a large state; worth it in a release build only"]
+fn a_session_of_few_changes_in_171_000_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = FileStore::open(folder.path()).unwrap();
+    let first = histories::large(34_200);
+    timed("a commit of everything", || {
+        store.commit(&first, Snapshot::Drop).unwrap()
+    });
+    drop((first, store));
+    let mut store = FileStore::open(folder.path()).unwrap();
+    let state = timed("load", || store.load().unwrap()).state.unwrap();
+    let next = histories::edited(state, 34_200, 10, &mut Random(1));
+    let session = SessionId([1; 16]);
+    store.append(Entry::Begun { session, at: 1 }).unwrap();
+    let state = Box::new(next.clone());
+    timed("journal", || store.append(Entry::ToCommit { state }).unwrap());
+    timed("commit", || store.commit(&next, Snapshot::Drop).unwrap());
+    let changes = std::fs::metadata(folder.path().join("changes")).unwrap().len();
+    println!("{} rows, {changes} bytes of changes", next.len());
+    assert!(changes < 10_000);
+    assert_eq!(store.load().unwrap().state, Some(next));
 }
 
 /// Version 1, as it was first written. When this fails the format has changed: it needs a new version, and a reader of the

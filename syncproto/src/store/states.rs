@@ -157,7 +157,9 @@ impl States {
             let changes = changes.map_err(|error| frames::at(error, &disk.path(CHANGES)))?;
             let fits = |piece: &[u8]| self.end.saturating_add(piece.len() as u64) <= self.room();
             if let Some((changes, piece)) = changes.filter(|(_, piece)| fits(piece)) {
-                return self.append(disk, changes, &piece);
+                self.append(disk, changes, &piece)?;
+                debug_assert!(self.last.as_ref() == Some(state), "what is kept is what was to be kept");
+                return Ok(());
             }
         }
         self.replace(disk, state)

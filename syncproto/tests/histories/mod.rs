@@ -229,39 +229,41 @@ pub(crate) fn large(contacts: usize) -> PairState {
 /// States of many contacts, each after a session that changed few of them and little of the computer's token.
 pub(crate) fn grown(contacts: usize, seed: u64, sessions: u32) -> Vec<PairState> {
     let mut random = Random(seed);
-    let mut state = large(contacts);
-    let mut all = vec![state.clone()];
+    let mut all = vec![large(contacts)];
     for session in 0..sessions {
-        let told = Report::new(Extent::Changes, Standing::Own);
-        let mut reports = Reports::new(told.clone(), told);
-        let edit = |_| {
-            let native = id(&random.below(contacts + 3).to_string());
-            let edited = Record::new(entity::CONTACT).with("first name", format!("Edited {session}"));
-            match random.below(4) {
-                0 => (native, Change::Delete),
-                _ => (native, Change::Upsert(edited)),
-            }
-        };
-        reports.add(Side::Device, (0..=session % 3).map(edit).collect());
-        let mut execution = Execution::new(plan(state, reports, &unhindered(&mut random)));
-        for side in Side::BOTH {
-            while let Some(batch) = execution.next_batch(side) {
-                let done = batch.writes.into_iter().map(|write| {
-                    let native = write.new.then_some(write.id);
-                    (write.engine, Outcome::Done { native })
-                });
-                execution.handle_outcomes(side, done.collect::<Vec<_>>());
-            }
-        }
-        state = execution.state(session.into());
-        let line = |number| {
-            format!(
-                "card {number} of {}\n",
-                if number == u64::from(session) { 1 } else { 0 }
-            )
-        };
+        let edits = session % 3 + 1;
+        let mut state = edited(all.last().unwrap().clone(), contacts, edits, &mut random);
+        let line = |number| format!("card {number} of {}\n", if number == session { 1 } else { 0 });
         state.tokens.computer = (session % 5 > 0).then(|| (0..30).map(line).collect());
-        all.push(state.clone());
+        all.push(state);
     }
     all
+}
+
+/// A state of [`large`] after a session in which the device told some edits and deletions.
+pub(crate) fn edited(state: PairState, contacts: usize, edits: u32, random: &mut Random) -> PairState {
+    let told = Report::new(Extent::Changes, Standing::Own);
+    let mut reports = Reports::new(told.clone(), told);
+    let (session, beyond) = (state.sessions, contacts + 3);
+    let edit = |_| {
+        let native = id(&random.below(beyond).to_string());
+        let edited = Record::new(entity::CONTACT).with("first name", format!("Edited {session}"));
+        match random.below(4) {
+            0 => (native, Change::Delete),
+            _ => (native, Change::Upsert(edited)),
+        }
+    };
+    reports.add(Side::Device, (0..edits).map(edit).collect());
+    let inputs = unhindered(random);
+    let mut execution = Execution::new(plan(state, reports, &inputs));
+    for side in Side::BOTH {
+        while let Some(batch) = execution.next_batch(side) {
+            let done = batch.writes.into_iter().map(|write| {
+                let native = write.new.then_some(write.id);
+                (write.engine, Outcome::Done { native })
+            });
+            execution.handle_outcomes(side, done.collect::<Vec<_>>());
+        }
+    }
+    execution.into_state(session.into())
 }

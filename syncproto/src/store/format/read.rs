@@ -55,8 +55,13 @@ impl<'a> In<'a> {
     }
 
     pub(super) fn number(&mut self) -> Result<u64> {
-        let mut number = 0_u64;
-        for shift in (0..70).step_by(7) {
+        // Almost all are of one byte.
+        let first = self.reader.u8("number")?;
+        if first < 0x80 {
+            return Ok(first.into());
+        }
+        let mut number = u64::from(first & 0x7f);
+        for shift in (7..70).step_by(7) {
             let byte = self.reader.u8("number")?;
             let low = u64::from(byte & 0x7f);
             let part = low.checked_shl(shift).filter(|part| part >> shift == low);
