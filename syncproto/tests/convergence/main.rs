@@ -22,7 +22,7 @@ use world::World;
 
 #[test]
 fn any_schedule_of_edits_failures_and_cuts_converges() {
-    schedules::run_all(|seed| World::new(seed).run());
+    schedules::run_all(1_000, |seed| World::new(seed).run());
 }
 
 #[test]

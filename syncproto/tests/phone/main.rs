@@ -33,5 +33,5 @@ fn run(seed: u64) {
 
 #[test]
 fn any_schedule_of_edits_and_cuts_ends_with_everything_on_both_sides() {
-    schedules::run_all(run);
+    schedules::run_all(1_000, run);
 }

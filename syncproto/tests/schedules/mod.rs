@@ -1,4 +1,5 @@
-//! Many schedules, each of them its seed: those of the model (`convergence`) and those of the virtual phone (`phone`).
+//! Many schedules, each of them its seed: those of the model (`convergence`), those of the virtual phone
+//! with records in memory (`phone`), and with a folder of cards (`folder`).
 
 mod random;
 
@@ -33,10 +34,10 @@ fn said(cause: &(dyn Any + Send)) -> String {
     text.filter(|c| !c.is_ascii_digit()).take(70).collect()
 }
 
-/// Runs `CABLED_SCHEDULES` schedules (1,000 unless it says otherwise) from seed `CABLED_SEED` (0) on, and says which failed
-/// and of what: a few seeds of each kind of failure.
-pub(crate) fn run_all(schedule: impl Fn(u64)) {
-    let (first, count) = (number("CABLED_SEED", 0), number("CABLED_SCHEDULES", 1_000));
+/// Runs `CABLED_SCHEDULES` schedules, by default as many as `unless`, from seed `CABLED_SEED` (0) on, and says which failed and
+/// of what: a few seeds of each kind of failure.
+pub(crate) fn run_all(unless: u64, schedule: impl Fn(u64)) {
+    let (first, count) = (number("CABLED_SEED", 0), number("CABLED_SCHEDULES", unless));
     let mut failures: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     let ours = thread::current().id();
     let hook = std::panic::take_hook();
