@@ -41,14 +41,23 @@ impl Rowing<'_> {
             Fate::Deselect => self.deselected(),
             Fate::Stay => self.stays(verdict),
         };
-        row.map(Arc::new)
+        row.map(|row| self.kept(row))
+    }
+
+    /// The row that there was, where nothing changed: a store writes rows that are others.
+    fn kept(&self, row: Row) -> Arc<Row> {
+        if row == *self.item.row {
+            Arc::clone(&self.item.row)
+        } else {
+            Arc::new(row)
+        }
     }
 
     fn quiet(&self) -> Option<Arc<Row>> {
         if !Side::BOTH.iter().any(|side| self.item.told(*side)) {
             return Some(Arc::clone(&self.item.row));
         }
-        self.as_it_is().map(Arc::new)
+        self.as_it_is().map(|row| self.kept(row))
     }
 
     fn as_it_is(&self) -> Option<Row> {
@@ -330,5 +339,111 @@ fn agree(row: &mut Row, finals: &Sides<Option<Arc<Fields>>>, missing: &Sides<Vec
                 *agreed = model;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::state::PairState;
+    use crate::engine::{
+        Capabilities, Execution, Extent, FirstSync, Inputs, Outcome, Policy, Report, Reports, SessionId, Standing,
+        Verify, plan,
+    };
+    use crate::record::{Change, Changes, Record, RecordId};
+    use crate::{DataClass, entity};
+
+    fn id(text: &str) -> RecordId {
+        RecordId::new(text).unwrap()
+    }
+
+    fn people() -> Changes {
+        let ann = Record::new(entity::CONTACT).with("first name", "Ann");
+        let number = Record::new(entity::PHONE_NUMBER)
+            .with("contact", vec!["1".into()])
+            .with("value", "+49 89 1234567");
+        Changes::from_iter([(id("1"), Change::Upsert(ann)), (id("3/1/0"), Change::Upsert(number))])
+    }
+
+    fn reports(device: Option<Changes>, computer: Option<Changes>) -> Reports {
+        let report = |told: &Option<Changes>| {
+            let extent = if told.is_some() {
+                Extent::Everything
+            } else {
+                Extent::Changes
+            };
+            Report::new(extent, Standing::Own)
+        };
+        let mut reports = Reports::new(report(&device), report(&computer));
+        for (side, told) in [(Side::Device, device), (Side::Computer, computer)] {
+            reports.add(side, told.unwrap_or_default());
+        }
+        reports
+    }
+
+    fn session(state: PairState, reports: Reports, number: u8) -> PairState {
+        let mut inputs = Inputs::new(SessionId([number; 16]));
+        inputs.policy = Policy::default().first_sync(FirstSync::Merge).verify(Verify::NextFull);
+        inputs.capabilities.device = Capabilities::of_devices();
+        let mut execution = Execution::new(plan(state, reports, &inputs));
+        for side in Side::BOTH {
+            while let Some(batch) = execution.next_batch(side) {
+                let done = |write: crate::engine::Write| {
+                    let native = write.new.then(|| id(&format!("new {}", write.id.as_str())));
+                    (write.engine, Outcome::Done { native })
+                };
+                execution.handle_outcomes(side, batch.writes.into_iter().map(done).collect::<Vec<_>>());
+            }
+        }
+        let doubtful = execution.doubtful_state(0);
+        let state = execution.into_state(0);
+        assert_eq!(state.len(), doubtful.len());
+        state
+    }
+
+    fn assert_same_rows(before: &PairState, after: &PairState) {
+        for (id, row) in &after.rows {
+            assert!(Arc::ptr_eq(row, &before.rows[id]), "{id} has another row than before");
+        }
+    }
+
+    #[test]
+    fn what_both_sides_have_and_agree_upon_is_there_once() {
+        let new = || PairState::new(DataClass::Contacts);
+        let empty = || Some(Changes::default());
+        let firsts = [
+            reports(Some(people()), empty()),
+            reports(empty(), Some(people())),
+            reports(Some(people()), Some(people())),
+        ];
+        for first in firsts {
+            let state = session(new(), first, 1);
+            assert_eq!(state.len(), 2);
+            for row in state.rows.values() {
+                let seen = row.seen.device.as_ref().unwrap();
+                for other in [&row.seen.computer, &row.agreed.device, &row.agreed.computer] {
+                    assert!(Arc::ptr_eq(seen, other.as_ref().unwrap()), "{}", row.entity);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_about_which_nothing_new_was_said_are_the_same_ones() {
+        let first = reports(Some(people()), Some(Changes::default()));
+        let state = session(PairState::new(DataClass::Contacts), first, 1);
+        let full = session(state.clone(), reports(Some(people()), None), 2);
+        assert_same_rows(&state, &full);
+        let nothing = session(full.clone(), reports(None, None), 3);
+        assert_same_rows(&state, &nothing);
+    }
+
+    #[test]
+    fn rows_that_wait_to_be_looked_up_are_the_same_ones_until_they_are() {
+        let first = reports(Some(Changes::default()), Some(people()));
+        let state = session(PairState::new(DataClass::Contacts), first, 1);
+        assert_eq!(state.pending(), 2);
+        let nothing = session(state.clone(), reports(None, None), 2);
+        assert_same_rows(&state, &nothing);
     }
 }

@@ -6,7 +6,7 @@ use super::canon;
 use super::id::{Side, Sides};
 use super::identity::{Is, Item, People};
 use super::mask::Mask;
-use super::state::{Held, Kind, MAX_REJECTS, Pending, Why};
+use super::state::{Held, Kind, MAX_REJECTS, More, Pending, Why};
 use super::value::{Fields, groups};
 
 /// A transfer that a side did not take, after all tries.
@@ -83,7 +83,9 @@ pub(crate) fn run(
                 Kind::Create | Kind::Update => one.values(item, &pending),
             }
         }
-        item.row_mut().tidy();
+        if item.row.more.as_deref().is_some_and(|more| *more == More::default()) {
+            item.row_mut().tidy();
+        }
     }
     settled
 }
