@@ -27,6 +27,10 @@ pub(crate) enum Moved {
     /// None of them.
     None,
     /// These.
+    #[expect(
+        clippy::box_collection,
+        reason = "a first sync has a verdict for every record, and All in it"
+    )]
     Some(Box<BTreeSet<String>>),
     /// Whatever there is: both sides have the same, or one gets a copy.
     All,
