@@ -237,6 +237,12 @@ impl FromIterator<(RecordId, Change)> for Changes {
     }
 }
 
+impl Extend<(RecordId, Change)> for Changes {
+    fn extend<T: IntoIterator<Item = (RecordId, Change)>>(&mut self, changes: T) {
+        self.0.extend(changes);
+    }
+}
+
 impl IntoIterator for Changes {
     type Item = (RecordId, Change);
     type IntoIter = std::collections::btree_map::IntoIter<RecordId, Change>;

@@ -26,11 +26,16 @@ fn main() {
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-/// A test that needs programs. Where one is missing it fails in CI, and is ignored with the reason elsewhere.
+/// A test that needs programs, or is [`without`] one.
 fn trial(name: &str, programs: &[&'static str], body: impl FnOnce() -> Outcome + Send + 'static) -> Trial {
     let Some(missing) = programs.iter().find(|program| program::find(program).is_none()) else {
         return Trial::test(name, move || body().map_err(Into::into));
     };
+    without(name, missing)
+}
+
+/// A test that needs what is not there: it fails in CI, and is ignored with the reason elsewhere.
+fn without(name: &str, missing: &str) -> Trial {
     let reason = format!("{missing} is not installed; docs/TESTING.md says how");
     if program::missing_is_failure() {
         Trial::test(name, move || Err(reason.into()))

@@ -17,6 +17,7 @@ use cabled_tests::{Outcome, program, text};
 use libtest_mimic::Trial;
 
 use crate::libimobiledevice::paired;
+use crate::without;
 
 const PYTHON: &str = "python3";
 const LIBRARY: &str = "libimobiledevice-1.0.so.6";
@@ -48,7 +49,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A test that needs the library. Where it is missing it fails in CI, and is ignored with the reason elsewhere.
+/// A test that needs the library, or is [`without`] it.
 fn trial(name: &str, body: impl FnOnce() -> Outcome + Send + 'static) -> Trial {
     let load = format!("import ctypes; ctypes.CDLL({LIBRARY:?})");
     let limit = Duration::from_secs(60);
@@ -59,12 +60,7 @@ fn trial(name: &str, body: impl FnOnce() -> Outcome + Send + 'static) -> Trial {
     if there && program::find("idevicepair").is_some() {
         return Trial::test(name, move || body().map_err(Into::into));
     }
-    let reason = format!("{missing} is not installed; docs/TESTING.md says how");
-    if program::missing_is_failure() {
-        Trial::test(name, move || Err(reason.into()))
-    } else {
-        Trial::test(name, || Ok(())).with_kind(reason).with_ignored_flag(true)
-    }
+    without(name, missing)
 }
 
 /// What the steps gave, in order.

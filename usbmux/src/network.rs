@@ -43,14 +43,13 @@ mod reach;
 mod state;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cabled_wire::ids::DeviceId;
 use cabled_wire::io::{BoxFuture, BoxStream, ConnectError};
 use mdns_sd::{ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent};
-use tokio::sync::{broadcast, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep, sleep_until};
 
 pub use announcement::{Address, Announcement};
@@ -58,6 +57,7 @@ pub use known::KnownDevice;
 
 use crate::AttachedDevice;
 use crate::retry::Retry;
+use crate::source::followed::{Followed, Follower};
 use crate::source::{DeviceSource, SourceEvent, Trouble};
 use crate::store::PairRecordStore;
 use announcement::Accept;
@@ -66,8 +66,6 @@ use state::{Part, State};
 /// The service type of devices with Wi-Fi sync. Spec: lockdown, section 10.2.
 pub const SERVICE_TYPE: &str = "_apple-mobdev2._tcp.local.";
 
-/// Events a follower may lag behind before it is told to list again.
-const EVENTS: usize = 256;
 /// How often pair records are read again.
 const RECORDS_AGE: Duration = Duration::from_secs(30);
 /// How soon, when a device is heard that none of them is of.
@@ -148,19 +146,7 @@ pub struct NetworkSource {
 
 struct Shared {
     options: NetworkOptions,
-    state: Mutex<State>,
-    events: broadcast::Sender<SourceEvent>,
-    settled: watch::Sender<bool>,
-}
-
-/// The task; ends with the last clone of the source.
-#[derive(Debug)]
-struct Follower(JoinHandle<()>);
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    followed: Followed<State>,
 }
 
 impl NetworkSource {
@@ -173,11 +159,9 @@ impl NetworkSource {
     pub fn start(options: NetworkOptions) -> Self {
         let shared = Arc::new(Shared {
             options,
-            state: Mutex::default(),
-            events: broadcast::Sender::new(EVENTS),
-            settled: watch::Sender::new(false),
+            followed: Followed::new(State::default()),
         });
-        let follower = Follower(tokio::spawn(follow(Arc::clone(&shared))));
+        let follower = Follower::spawn(follow(Arc::clone(&shared)));
         Self {
             shared,
             _follower: Arc::new(follower),
@@ -187,65 +171,53 @@ impl NetworkSource {
     /// How many devices are announced of which this computer has no pair record.
     #[must_use]
     pub fn strangers(&self) -> usize {
-        self.shared.state().strangers()
+        self.shared.followed.state().strangers()
     }
 }
 
 impl DeviceSource for NetworkSource {
     fn list(&self) -> Vec<AttachedDevice> {
-        self.shared.state().list()
+        self.shared.followed.state().list()
     }
 
     fn watch(&self) -> broadcast::Receiver<SourceEvent> {
-        self.shared.events.subscribe()
+        self.shared.followed.watch()
     }
 
     /// By TCP to the first of the device's addresses that accepts.
     fn connect(&self, device: DeviceId, port: u16) -> BoxFuture<'_, Result<BoxStream, ConnectError>> {
         Box::pin(async move {
-            let addresses = self.shared.state().addresses(device).ok_or(ConnectError::Gone)?;
+            let addresses = self
+                .shared
+                .followed
+                .state()
+                .addresses(device)
+                .ok_or(ConnectError::Gone)?;
             let addresses = addresses.iter().map(|address| address.socket_addr(port)).collect();
             reach::first_to_accept(addresses, port, self.shared.options.connect_limit).await
         })
     }
 
     fn troubles(&self) -> Vec<Trouble> {
-        self.shared.state().troubles()
+        self.shared.followed.state().troubles()
     }
 
     fn settled(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
-            let mut settled = self.shared.settled.subscribe();
-            // An error would say that the sender is gone, which `self` holds.
-            let _ = settled.wait_for(|settled| *settled).await;
-        })
+        Box::pin(self.shared.followed.settled())
     }
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes the state and tells what came of it, under one lock: no list is behind its events.
-    fn update(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.state();
-        change(&mut state);
-        while let Some(event) = state.poll_event() {
-            // An error says that nobody listens.
-            let _ = self.events.send(event);
-        }
-    }
-
     async fn read_records(&self) {
         let system = || PairRecordStore::system();
         let Some(store) = self.options.records.clone().or_else(system) else {
             let reason = "it is not known where this system keeps pair records; name a folder";
-            self.update(|state| state.handle_trouble(Part::Records, Some(reason.to_owned())));
+            self.followed
+                .update(|state| state.handle_trouble(Part::Records, Some(reason.to_owned())));
             return;
         };
         match known::read(&store).await {
-            Ok(known) => self.update(|state| {
+            Ok(known) => self.followed.update(|state| {
                 state.handle_known(known);
                 state.handle_trouble(Part::Records, None);
             }),
@@ -255,7 +227,8 @@ impl Shared {
                     "without pair records no device is recognised, and {error}{}",
                     cause.unwrap_or_default()
                 );
-                self.update(|state| state.handle_trouble(Part::Records, Some(reason)));
+                self.followed
+                    .update(|state| state.handle_trouble(Part::Records, Some(reason)));
             }
         }
     }
@@ -271,12 +244,12 @@ impl Shared {
             Ok(started) => started,
             Err(error) => return error.to_string(),
         };
-        self.update(|state| state.handle_trouble(Part::Browsing, None));
+        self.followed.update(|state| state.handle_trouble(Part::Browsing, None));
         let mut read_at = Instant::now();
         let settles_at = after(read_at, self.options.settle);
         loop {
-            let is_settled = *self.settled.borrow();
-            let age = match self.state().strangers() {
+            let is_settled = self.followed.is_settled();
+            let age = match self.followed.state().strangers() {
                 0 => RECORDS_AGE,
                 _ => RECORDS_AGE_WITH_STRANGER,
             };
@@ -290,7 +263,7 @@ impl Shared {
                     read_at = Instant::now();
                 }
                 () = sleep_until(settles_at), if !is_settled => {
-                    self.settled.send_replace(true);
+                    self.followed.settle();
                 }
             }
         }
@@ -301,10 +274,10 @@ impl Shared {
             ServiceEvent::ServiceResolved(service) => {
                 if let Some(announcement) = announced(&service, self.options.accept) {
                     tracing::debug!(name = announcement.name(), "announced");
-                    self.update(|state| state.handle_announced(announcement));
+                    self.followed.update(|state| state.handle_announced(announcement));
                 }
             }
-            ServiceEvent::ServiceRemoved(_, name) => self.update(|state| state.handle_withdrawn(&name)),
+            ServiceEvent::ServiceRemoved(_, name) => self.followed.update(|state| state.handle_withdrawn(&name)),
             _ => {}
         }
     }
@@ -328,11 +301,11 @@ async fn follow(shared: Arc<Shared>) {
         shared.read_records().await;
         let reason = shared.browse().await;
         tracing::debug!(reason, "the network is not listened to for now");
-        shared.update(|state| {
+        shared.followed.update(|state| {
             state.handle_deaf();
             state.handle_trouble(Part::Browsing, Some(reason));
         });
-        shared.settled.send_replace(true);
+        shared.followed.settle();
         sleep(retry.wait_after(since.elapsed())).await;
     }
 }
@@ -361,7 +334,7 @@ fn after(instant: Instant, wait: Duration) -> Instant {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
-            .field("state", &self.state())
+            .field("state", &self.followed.state())
             .finish_non_exhaustive()
     }
 }

@@ -1,5 +1,7 @@
 //! Where devices come from: a USB bus, a daemon, the network, the phones of a test.
 
+pub(crate) mod followed;
+
 use std::fmt;
 
 use cabled_wire::ids::{DeviceId, Udid};

@@ -55,6 +55,9 @@ impl Graph {
                 for owner in to {
                     if let Some(ids) = links.get_mut(&owner) {
                         ids.remove(id);
+                        if ids.is_empty() {
+                            links.remove(&owner);
+                        }
                     }
                 }
             }

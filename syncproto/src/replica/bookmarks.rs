@@ -34,11 +34,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use cabled_wire::plist::Value;
 use sha2::{Digest, Sha256};
 
-use super::file::{Applied, Book, Edit, One, failed, first, is_delete};
+use super::file::{Applied, Book, Edit, One, Prints, failed, first, is_delete};
 use super::{BlockingReplica, Committed, OpenRequest, Opened, ReplicaError, Told};
 use crate::engine::{Batch, Capabilities, EngineId, Outcome, Write};
 use crate::entity;
@@ -203,7 +204,7 @@ fn free(graph: &Graph, parent: Option<&RecordId>, record: &Record) -> RecordId {
 }
 
 impl Book for Marks {
-    fn take(&mut self, _sheet: &str, text: &str) -> Result<(), String> {
+    fn take(&mut self, _sheet: &Arc<str>, text: &str) -> Result<(), String> {
         if text.trim().is_empty() {
             return Ok(());
         }
@@ -223,7 +224,7 @@ impl Book for Marks {
         &self.graph
     }
 
-    fn token(&self) -> String {
+    fn token(&self, _prints: Option<Prints<'_>>) -> String {
         "bookmarks 1".to_owned()
     }
 

@@ -2,7 +2,6 @@
 
 use super::*;
 use cabled_syncproto::entity;
-use cabled_syncproto::replica::Vdir;
 use cabled_syncproto::replica::vdir::GoneFolder;
 use cabled_wire::plist::{Date, Value};
 

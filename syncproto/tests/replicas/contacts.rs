@@ -3,7 +3,6 @@
 use super::*;
 use cabled_syncproto::entity;
 use cabled_syncproto::interchange::vcard::Version;
-use cabled_syncproto::replica::Vdir;
 use cabled_syncproto::replica::vdir::Groups;
 use cabled_wire::plist::{Date, Value};
 
@@ -114,7 +113,7 @@ fn what_a_device_has_is_written_and_reads_back_as_the_same() {
         (Version::V3, Groups::Cards),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let place = || Vdir::contacts(folder.path()).version(version).groups(groups);
+        let place = || contacts(folder.path()).version(version).groups(groups);
         let mut both = Both::new(DataClass::Contacts);
         both.phone = full_phone();
         let before = both.phone.records.clone();
@@ -145,7 +144,7 @@ fn what_a_device_has_is_written_and_reads_back_as_the_same() {
 fn who_was_written_and_then_deleted_on_the_device_stays_deleted() {
     for groups in [Groups::AsFound, Groups::Categories, Groups::Cards] {
         let folder = tempfile::tempdir().unwrap();
-        let place = || Vdir::contacts(folder.path()).groups(groups);
+        let place = || contacts(folder.path()).groups(groups);
         let mut both = Both::new(DataClass::Contacts);
         both.phone = full_phone();
         both.sync(&mut place()).is_clean();
@@ -176,8 +175,8 @@ fn an_edit_on_the_device_changes_one_file_and_what_it_does_not_know_stays() {
     )
     .unwrap();
     let mut both = Both::new(DataClass::Contacts);
-    both.sync(&mut Vdir::contacts(folder.path())).is_clean();
-    both.sync(&mut Vdir::contacts(folder.path())).is_idle();
+    both.sync(&mut contacts(folder.path())).is_clean();
+    both.sync(&mut contacts(folder.path())).is_idle();
     assert!(both.phone.has("name", "Friends"));
     let before = files(folder.path());
     assert_eq!(
@@ -187,8 +186,8 @@ fn an_edit_on_the_device_changes_one_file_and_what_it_does_not_know_stays() {
 
     let (number, _) = both.phone.find("value", "+1 (555) 0100");
     both.phone.edit(number.as_str(), "value", "+1 (555) 0111");
-    both.sync(&mut Vdir::contacts(folder.path())).is_clean();
-    both.sync(&mut Vdir::contacts(folder.path())).is_idle();
+    both.sync(&mut contacts(folder.path())).is_clean();
+    both.sync(&mut contacts(folder.path())).is_idle();
     let after = files(folder.path());
     assert_eq!(after["other.vcf"], before["other.vcf"]);
     let lines = |text: &str| -> Vec<String> {
@@ -211,7 +210,7 @@ fn what_another_program_reorders_folds_and_ends_differently_is_no_change() {
     let folder = tempfile::tempdir().unwrap();
     let mut both = Both::new(DataClass::Contacts);
     both.phone = full_phone();
-    both.sync(&mut Vdir::contacts(folder.path())).is_clean();
+    both.sync(&mut contacts(folder.path())).is_clean();
     let (name, text) = one_with(folder.path(), "Annie");
     let unfolded = text.replace("\r\n ", "");
     let mut lines: Vec<&str> = unfolded
@@ -225,26 +224,26 @@ fn what_another_program_reorders_folds_and_ends_differently_is_no_change() {
         format!("BEGIN:VCARD\nVERSION:4.0\n{refolded}\nEND:VCARD\n"),
     )
     .unwrap();
-    both.sync(&mut Vdir::contacts(folder.path())).is_idle();
+    both.sync(&mut contacts(folder.path())).is_idle();
 
     // One value is changed among all that: that value goes to the device, and nothing else.
     let text = fs::read_to_string(folder.path().join(&name)).unwrap();
     fs::write(folder.path().join(&name), text.replace("555 0101", "555 0777")).unwrap();
     let before = both.phone.records.clone();
-    both.sync(&mut Vdir::contacts(folder.path())).is_clean();
+    both.sync(&mut contacts(folder.path())).is_clean();
     let changed: Vec<&RecordId> = before
         .iter()
         .filter(|(id, record)| both.phone.records.get(id) != Some(record))
         .map(|(id, _)| id)
         .collect();
     assert_eq!(changed, [&id("3/41/1")]);
-    both.sync(&mut Vdir::contacts(folder.path())).is_idle();
+    both.sync(&mut contacts(folder.path())).is_idle();
 }
 
 #[test]
 fn groups_as_categories_follow_renames_members_and_deletions_both_ways() {
     let folder = tempfile::tempdir().unwrap();
-    let place = || Vdir::contacts(folder.path());
+    let place = || contacts(folder.path());
     let mut both = Both::new(DataClass::Contacts);
     both.phone = full_phone();
     both.sync(&mut place()).is_clean();
@@ -292,7 +291,7 @@ fn groups_as_categories_follow_renames_members_and_deletions_both_ways() {
 #[test]
 fn deletions_go_both_ways_and_a_file_may_be_renamed() {
     let folder = tempfile::tempdir().unwrap();
-    let place = || Vdir::contacts(folder.path()).groups(Groups::Cards);
+    let place = || contacts(folder.path()).groups(Groups::Cards);
     let mut both = Both::new(DataClass::Contacts);
     both.phone = full_phone();
     both.sync(&mut place()).is_clean();
@@ -323,13 +322,13 @@ fn a_file_with_several_cards_is_several_records_and_the_others_keep_their_bytes(
     let text = ["Ann", "Bo Bo", "Cy"].map(card).concat();
     fs::write(folder.path().join("all.vcf"), &text).unwrap();
     let mut both = Both::new(DataClass::Contacts);
-    both.sync(&mut Vdir::contacts(folder.path())).is_clean();
-    both.sync(&mut Vdir::contacts(folder.path())).is_idle();
+    both.sync(&mut contacts(folder.path())).is_clean();
+    both.sync(&mut contacts(folder.path())).is_idle();
     assert_eq!(files(folder.path())["all.vcf"], text);
     let (bo, _) = both.phone.find("first name", "Bo Bo");
     both.phone.edit(bo.as_str(), "first name", "Bob");
-    both.sync(&mut Vdir::contacts(folder.path())).is_clean();
-    both.sync(&mut Vdir::contacts(folder.path())).is_idle();
+    both.sync(&mut contacts(folder.path())).is_clean();
+    both.sync(&mut contacts(folder.path())).is_idle();
     let after = &files(folder.path())["all.vcf"];
     assert!(
         after.starts_with(&card("Ann")) && after.trim_end().ends_with(card("Cy").trim_end()),
@@ -341,7 +340,7 @@ fn a_file_with_several_cards_is_several_records_and_the_others_keep_their_bytes(
     );
     let (cy, _) = both.phone.find("first name", "Cy");
     both.phone.delete(&cy);
-    both.sync(&mut Vdir::contacts(folder.path())).is_clean();
-    both.sync(&mut Vdir::contacts(folder.path())).is_idle();
+    both.sync(&mut contacts(folder.path())).is_clean();
+    both.sync(&mut contacts(folder.path())).is_idle();
     assert!(!files(folder.path())["all.vcf"].contains("Cy"));
 }

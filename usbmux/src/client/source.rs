@@ -4,13 +4,12 @@ mod state;
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cabled_wire::ids::DeviceId;
 use cabled_wire::io::{BoxFuture, BoxStream, Connect, ConnectError};
-use tokio::sync::{broadcast, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Daemon, Listener};
@@ -18,13 +17,12 @@ use crate::AttachedDevice;
 use crate::error::DaemonError;
 use crate::msg::Event;
 use crate::retry::Retry;
+use crate::source::followed::{Followed, Follower};
 use crate::source::{DeviceSource, SourceEvent, Trouble};
 use state::State;
 
 /// How long the devices of a daemon that cannot list them are waited for, as other clients do. Spec: usbmux, section 1.2.
 const FIRST_EVENTS: Duration = Duration::from_millis(100);
-/// Events a follower may lag behind before it is told to list again.
-const EVENTS: usize = 256;
 
 /// How a [`DaemonSource`] follows its daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,19 +89,7 @@ pub struct DaemonSource {
 struct Shared {
     daemon: Daemon,
     options: DaemonSourceOptions,
-    state: Mutex<State>,
-    events: broadcast::Sender<SourceEvent>,
-    settled: watch::Sender<bool>,
-}
-
-/// The task; ends with the last clone of the source.
-#[derive(Debug)]
-struct Follower(JoinHandle<()>);
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    followed: Followed<State>,
 }
 
 impl DaemonSource {
@@ -126,11 +112,9 @@ impl DaemonSource {
         let shared = Arc::new(Shared {
             daemon,
             options,
-            state: Mutex::new(State::new(origin, options.device_limit)),
-            events: broadcast::Sender::new(EVENTS),
-            settled: watch::Sender::new(false),
+            followed: Followed::new(State::new(origin, options.device_limit)),
         });
-        let follower = Follower(tokio::spawn(follow(Arc::clone(&shared))));
+        let follower = Follower::spawn(follow(Arc::clone(&shared)));
         Self {
             shared,
             _follower: Arc::new(follower),
@@ -146,17 +130,17 @@ impl DaemonSource {
     /// The device behind an id of this source, as the daemon knows it: with the daemon's own id.
     #[must_use]
     pub fn at_daemon(&self, device: DeviceId) -> Option<AttachedDevice> {
-        self.shared.state().at_daemon(device)
+        self.shared.followed.state().at_daemon(device)
     }
 }
 
 impl DeviceSource for DaemonSource {
     fn list(&self) -> Vec<AttachedDevice> {
-        self.shared.state().list()
+        self.shared.followed.state().list()
     }
 
     fn watch(&self) -> broadcast::Receiver<SourceEvent> {
-        self.shared.events.subscribe()
+        self.shared.followed.watch()
     }
 
     /// Through the daemon, a network device directly where the daemon does not connect to it.
@@ -173,15 +157,11 @@ impl DeviceSource for DaemonSource {
     }
 
     fn troubles(&self) -> Vec<Trouble> {
-        self.shared.state().troubles().cloned().collect()
+        self.shared.followed.state().troubles().cloned().collect()
     }
 
     fn settled(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
-            let mut settled = self.shared.settled.subscribe();
-            // An error would say that the sender is gone, which `self` holds.
-            let _ = settled.wait_for(|settled| *settled).await;
-        })
+        Box::pin(self.shared.followed.settled())
     }
 }
 
@@ -191,20 +171,6 @@ fn is_no_daemon(error: &io::Error) -> bool {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes the state and tells what came of it, in that order and under one lock: no list is behind its events.
-    fn update(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.state();
-        change(&mut state);
-        while let Some(event) = state.poll_event() {
-            // An error says that nobody listens.
-            let _ = self.events.send(event);
-        }
-    }
-
     /// One listening connection, from its first answer to its end.
     async fn listen(&self) -> DaemonError {
         let mut listener = match self.daemon.listen().await {
@@ -213,18 +179,18 @@ impl Shared {
         };
         // Asked after `Listen` and taken before its events: what is told twice does no harm, and nothing is lost.
         match self.daemon.list().await {
-            Ok(devices) => self.update(|state| state.handle_daemon(devices)),
+            Ok(devices) => self.followed.update(|state| state.handle_daemon(devices)),
             Err(error @ (DaemonError::NoDaemon { .. } | DaemonError::PermissionDenied { .. })) => return error,
             Err(error) => {
                 tracing::debug!(%error, "this daemon does not list; its first events have to do");
-                self.update(|state| state.handle_daemon(Vec::new()));
+                self.followed.update(|state| state.handle_daemon(Vec::new()));
                 // The first events come at once, one for each device.
                 if let Ok(ended) = timeout(FIRST_EVENTS, self.relay(&mut listener)).await {
                     return ended;
                 }
             }
         }
-        self.settled.send_replace(true);
+        self.followed.settle();
         self.relay(&mut listener).await
     }
 
@@ -233,9 +199,9 @@ impl Shared {
         let phase = "waiting for events";
         loop {
             match listener.next().await {
-                Ok(Some(Event::Attached(device))) => self.update(|state| state.handle_attached(device)),
-                Ok(Some(Event::Detached(id))) => self.update(|state| state.handle_detached(id)),
-                Ok(Some(Event::Paired(id))) => self.update(|state| state.handle_paired(id)),
+                Ok(Some(Event::Attached(device))) => self.followed.update(|state| state.handle_attached(device)),
+                Ok(Some(Event::Detached(id))) => self.followed.update(|state| state.handle_detached(id)),
+                Ok(Some(Event::Paired(id))) => self.followed.update(|state| state.handle_paired(id)),
                 Ok(None) => return DaemonError::Closed { phase },
                 Err(error) => return error,
             }
@@ -249,8 +215,8 @@ async fn follow(shared: Arc<Shared>) {
         let since = Instant::now();
         let error = shared.listen().await;
         tracing::debug!(%error, "the daemon is not followed for now");
-        shared.update(|state| state.handle_lost(&error.to_string()));
-        shared.settled.send_replace(true);
+        shared.followed.update(|state| state.handle_lost(&error.to_string()));
+        shared.followed.settle();
         sleep(retry.wait_after(since.elapsed())).await;
     }
 }
@@ -259,7 +225,7 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
             .field("daemon", self.daemon.address())
-            .field("state", &self.state())
+            .field("state", &self.followed.state())
             .finish_non_exhaustive()
     }
 }

@@ -6,6 +6,7 @@ use cabled_wire::ids::{DeviceId, Udid};
 
 use super::announcement::{Address, Announcement};
 use super::known::KnownDevice;
+use crate::source::followed::Core;
 use crate::source::{SourceEvent, Trouble};
 use crate::{AttachedDevice, Network, NetworkAddress};
 
@@ -45,6 +46,12 @@ pub(super) enum Part {
     Browsing,
     /// Reading pair records.
     Records,
+}
+
+impl Core for State {
+    fn poll_event(&mut self) -> Option<SourceEvent> {
+        self.events.pop_front()
+    }
 }
 
 impl State {
@@ -103,10 +110,6 @@ impl State {
             self.events.push_back(SourceEvent::Trouble(trouble.clone()));
             self.troubles.insert(part, trouble);
         }
-    }
-
-    pub(super) fn poll_event(&mut self) -> Option<SourceEvent> {
-        self.events.pop_front()
     }
 
     pub(super) fn list(&self) -> Vec<AttachedDevice> {

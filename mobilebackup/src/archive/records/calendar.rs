@@ -24,6 +24,7 @@
 //! Repetitions are rules, not expanded into days. Numbers whose meaning is not publicly known (an attendee's status, a
 //! rule's first day of the week) are kept as numbers. Attachments are told by name; they are on the server.
 
+mod children;
 mod export;
 mod recurrence;
 mod reminders;

@@ -2,23 +2,37 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use crate::engine::{Outcome, Write};
-use crate::record::{Change, Record, RecordId};
+use crate::record::{Change, Changes, Record, RecordId};
 use crate::records::{Graph, RecordError, Timestamp};
 
-/// Files as records.
+/// By what files are known that need not be read again, by name.
+pub(crate) type Prints<'a> = &'a dyn Fn(&str) -> Option<u64>;
+
+/// Files as records. A book of many files keeps few of them in memory: it hands over what it has read, says which files it
+/// needs for a write, and lets go of them again.
 pub(crate) trait Book: Debug + Send {
+    /// About so many files will come.
+    fn expect(&mut self, _files: usize) {}
+
     /// Takes a file in. The names of files are paths below the folder, with a slash between.
     ///
     /// # Errors
     /// Why it cannot be read.
-    fn take(&mut self, sheet: &str, text: &str) -> Result<(), String>;
+    fn take(&mut self, sheet: &Arc<str>, text: &str) -> Result<(), String>;
+
+    /// The records of files that were taken in and are not needed any more, for whom they are told. The rest is told from
+    /// [`graph`](Self::graph), at the end.
+    fn hand_over(&mut self) -> Changes {
+        Changes::new()
+    }
 
     /// All files were taken in.
     fn ready(&mut self);
 
-    /// All records.
+    /// All records that are in memory.
     fn graph(&self) -> &Graph;
 
     /// What is told of a record, where that is not what the graph has.
@@ -26,17 +40,58 @@ pub(crate) trait Book: Debug + Send {
         self.graph().get(id).cloned()
     }
 
-    /// What has to be remembered of how the files are read.
-    fn token(&self) -> String;
+    /// Records that were there when the files were read last, and are not any more; where only changes are told.
+    fn gone(&self) -> Vec<RecordId> {
+        Vec::new()
+    }
+
+    /// Whether something about the files is such that all of them have to be read to know what they say.
+    fn is_odd(&self) -> bool {
+        false
+    }
+
+    /// What has to be remembered of how the files are read; with `prints`, of the files themselves, too.
+    fn token(&self, prints: Option<Prints<'_>>) -> String;
 
     /// What people should know of the files.
     fn notes(&self) -> Vec<String>;
+
+    /// Files that have to be in memory before a write can be done.
+    fn needs(&self, _write: &Write) -> Vec<Arc<str>> {
+        Vec::new()
+    }
+
+    /// Whether a file was let go.
+    fn is_away(&self, _sheet: &str) -> bool {
+        false
+    }
+
+    /// Takes a file in again that was let go.
+    ///
+    /// # Errors
+    /// Why that cannot be: it is not what it was.
+    fn load(&mut self, _sheet: &Arc<str>, _text: &str) -> Result<(), String> {
+        Ok(())
+    }
 
     /// Changes records.
     ///
     /// # Errors
     /// The outcome of a write that cannot be done.
     fn apply(&mut self, write: &Write) -> Result<Applied, Outcome>;
+
+    /// Lets go of files, if too many are in memory, and gives those of them that have to be written.
+    fn let_go(&mut self, _now: Timestamp) -> Vec<Edit> {
+        Vec::new()
+    }
+
+    /// Files that change because of all writes together. Each is to be in memory when [`finish`](Self::finish) changes it.
+    fn unfinished(&mut self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
+
+    /// Changes one of the files that [`unfinished`](Self::unfinished) named.
+    fn finish(&mut self, _sheet: &str) {}
 
     /// The files that have to be written. `now` is for marks of the last change, which people and programs read.
     fn edits(&mut self, now: Timestamp) -> Vec<Edit>;

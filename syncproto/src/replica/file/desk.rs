@@ -1,15 +1,16 @@
 //! A session over files: what was read, what is staged, what becomes visible. Spec: mobilesync, section 15.6, steps 0, 6
 //! and 10.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::book::{Book, Edit, failed};
+use super::book::{Book, Edit, Prints, failed};
 use super::disk::{self, Disk, Tag};
-use crate::engine::{Batch, EngineId, Outcome, SessionId};
+use crate::engine::{Batch, EngineId, Outcome, SessionId, Write};
 use crate::record::{Change, Changes, RecordId};
 use crate::records::Timestamp;
 use crate::replica::{Committed, End, ReplicaError, Told};
@@ -23,34 +24,63 @@ const OPEN: usize = 128;
 /// Records that are told in one batch.
 const TOLD: usize = 10_000;
 
+/// Files that are read for one batch, and bytes of them.
+const READ: usize = 256;
+const READ_BYTES: u64 = 2 << 20;
+
 /// A session over the files below a folder.
 #[derive(Debug)]
 pub(crate) struct Desk {
     root: PathBuf,
     session: String,
     pub(crate) book: Box<dyn Book>,
-    /// What each file held when it was read.
-    tags: BTreeMap<String, Tag>,
+    /// What was before each file's last write is known by these.
+    marks: HashMap<Arc<str>, Mark>,
     max: u64,
     total: u64,
+    /// Files that were not read yet, the next one last.
+    unread: Vec<String>,
+    ready: bool,
     unreadable: Vec<String>,
     told_to: Option<RecordId>,
-    /// Which records each file's change comes from.
-    writers: BTreeMap<String, BTreeSet<EngineId>>,
-    staged: Vec<Staged>,
+    told_gone: bool,
+    /// Which records each file's change comes from, the files by number.
+    writers: Vec<(u32, EngineId)>,
+    in_order: bool,
+    staged: BTreeMap<Arc<str>, Staged>,
+    temporaries: u32,
+    /// What was staged and is perhaps not on the disk yet.
+    unflushed: Vec<Arc<str>>,
+    /// What could not be staged.
+    ruined: BTreeSet<Arc<str>>,
     /// Writes were taken after the last staging.
     unstaged: bool,
+    /// Something did not go as it should: the next session is to read everything.
+    doubt: bool,
     /// Folders that go when they are empty, and for which record.
     leaving: Vec<(String, EngineId)>,
+    /// What was written before this moment was not written since without its times showing it.
+    settled: SystemTime,
     pub(crate) disk: Disk,
+}
+
+/// By what a file is known.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    number: u32,
+    /// What it held, if it was read; `None` as well for one that was not there.
+    tag: Option<Tag>,
+    /// How it stood when it was read, in this session or before.
+    print: Option<u64>,
 }
 
 #[derive(Debug)]
 struct Staged {
-    edit: Edit,
-    /// Where the new content is; `None` for a file that goes.
-    temporary: Option<PathBuf>,
+    /// The temporary file's number, and whether it is in the root for want of the folder it goes to; `None` for a file that
+    /// goes.
+    temporary: Option<(u32, bool)>,
     wanted: Option<Tag>,
+    after: Box<[String]>,
 }
 
 impl Desk {
@@ -59,17 +89,81 @@ impl Desk {
             root,
             session: session.to_string(),
             book,
-            tags: BTreeMap::new(),
+            marks: HashMap::new(),
             max: max as u64,
             total: 0,
+            unread: Vec::new(),
+            ready: true,
             unreadable: Vec::new(),
             told_to: None,
-            writers: BTreeMap::new(),
-            staged: Vec::new(),
+            told_gone: false,
+            writers: Vec::new(),
+            in_order: true,
+            staged: BTreeMap::new(),
+            temporaries: 0,
+            unflushed: Vec::new(),
+            ruined: BTreeSet::new(),
             unstaged: false,
+            doubt: false,
             leaving: Vec::new(),
+            settled: SystemTime::UNIX_EPOCH,
             disk: Disk::default(),
         }
+    }
+
+    /// Files are known again by their prints if these are of times before `settled`. Of no file, unless this is said.
+    pub(crate) fn settled(mut self, settled: SystemTime) -> Self {
+        self.settled = settled;
+        self
+    }
+
+    /// These files are read while records are told, and not before.
+    pub(crate) fn unread(mut self, sheets: Vec<String>) -> Self {
+        self.marks.reserve(sheets.len());
+        self.book.expect(sheets.len());
+        self.unread = sheets;
+        self.unread.reverse();
+        self.ready = false;
+        self
+    }
+
+    /// These files are what they were when they were read last.
+    pub(crate) fn unchanged(mut self, prints: Vec<(Arc<str>, u64)>) -> Self {
+        self.marks.reserve(prints.len());
+        for (sheet, print) in prints {
+            self.mark(&sheet).print = Some(print);
+        }
+        self
+    }
+
+    fn mark(&mut self, sheet: &Arc<str>) -> &mut Mark {
+        // A folder has fewer files than fit into the number.
+        let number = u32::try_from(self.marks.len()).unwrap_or(u32::MAX);
+        self.marks.entry(Arc::clone(sheet)).or_insert(Mark {
+            number,
+            tag: None,
+            print: None,
+        })
+    }
+
+    /// A file's name, kept once.
+    fn name(&self, sheet: &str) -> Arc<str> {
+        let known = self.marks.get_key_value(sheet);
+        known.map_or_else(|| sheet.into(), |(name, _)| Arc::clone(name))
+    }
+
+    fn tag(&self, sheet: &str) -> Option<&Tag> {
+        self.marks.get(sheet)?.tag.as_ref()
+    }
+
+    /// How much was read.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.total
+    }
+
+    /// Whether nothing stands in the way of telling changes alone.
+    pub(crate) fn is_simple(&self) -> bool {
+        self.unreadable.is_empty() && !self.book.is_odd()
     }
 
     pub(crate) fn path(&self, sheet: &str) -> PathBuf {
@@ -81,8 +175,8 @@ impl Desk {
     /// # Errors
     /// [`ReplicaError::Unavailable`] when all files together are more than can be held.
     pub(crate) fn take(&mut self, sheet: &str) -> Result<(), ReplicaError> {
-        let content = match disk::read(&self.path(sheet), self.max) {
-            Ok(Some(content)) => content,
+        let (content, found) = match disk::read(&self.path(sheet), self.max) {
+            Ok(Some(read)) => read,
             // It went between the listing and now: as if it had gone before.
             Ok(None) => return Ok(()),
             Err(error) => {
@@ -97,13 +191,16 @@ impl Desk {
                 reason: format!("its files have more than {TOTAL} bytes together"),
             });
         }
-        self.tags.insert(sheet.to_owned(), Tag::of(&content));
+        let sheet: Arc<str> = sheet.into();
+        let print = disk::print(&found, self.settled);
+        let mark = self.mark(&sheet);
+        (mark.tag, mark.print) = (Some(Tag::of(&content)), print);
         let taken = match std::str::from_utf8(&content) {
-            Ok(text) => self.book.take(sheet, text),
+            Ok(text) => self.book.take(&sheet, text),
             Err(_) => Err("it is not in UTF-8".to_owned()),
         };
         if let Err(reason) = taken {
-            self.cannot_read(sheet, &reason);
+            self.cannot_read(&sheet, &reason);
         }
         Ok(())
     }
@@ -112,122 +209,248 @@ impl Desk {
         self.unreadable.push(format!("{sheet} ({reason})"));
     }
 
-    pub(crate) fn read(&mut self) -> Told {
-        let graph = self.book.graph();
-        let from = self.told_to.as_ref();
-        let after = |id: &&RecordId| from.is_none_or(|from| *id > from);
-        let ids = graph.iter().map(|(id, _)| id).filter(after).take(TOLD);
-        let (mut batch, mut last) = (Changes::new(), None);
-        for id in ids {
-            last = Some(id.clone());
-            if let Some(record) = self.book.told(id) {
-                batch.insert(id.clone(), Change::Upsert(record));
+    /// What is told next.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub(crate) fn read(&mut self) -> Result<Told, ReplicaError> {
+        if let Some(batch) = self.read_some()? {
+            return Ok(Told::Batch(batch));
+        }
+        let mut batch = Changes::new();
+        if !std::mem::replace(&mut self.told_gone, true) {
+            batch.extend(self.book.gone().into_iter().map(|id| (id, Change::Delete)));
+        }
+        while batch.is_empty() {
+            let from = self.told_to.as_ref();
+            let after = |id: &&RecordId| from.is_none_or(|from| *id > from);
+            let ids = self.book.graph().iter().map(|(id, _)| id).filter(after).take(TOLD);
+            let mut last = None;
+            for id in ids {
+                last = Some(id.clone());
+                if let Some(record) = self.book.told(id) {
+                    batch.insert(id.clone(), Change::Upsert(record));
+                }
+            }
+            match last {
+                Some(_) => self.told_to = last,
+                None => break,
             }
         }
-        match last {
-            Some(last) => {
-                self.told_to = Some(last);
-                Told::Batch(batch)
-            }
-            None => {
-                let notes = self.book.notes();
-                let end = End::complete().with_unreadable(std::mem::take(&mut self.unreadable));
-                Told::End(end.with_notes(notes))
-            }
+        if !batch.is_empty() {
+            return Ok(Told::Batch(batch));
         }
+        let notes = self.book.notes();
+        let end = End::complete().with_unreadable(std::mem::take(&mut self.unreadable));
+        Ok(Told::End(end.with_notes(notes)))
     }
 
-    /// Takes writes; stages the files with the last of them.
+    /// Reads some of the files that were not read yet. `None` when there are none left.
+    fn read_some(&mut self) -> Result<Option<Changes>, ReplicaError> {
+        while !self.unread.is_empty() {
+            let from = self.total;
+            for _ in 0..READ {
+                let Some(sheet) = self.unread.pop() else { break };
+                self.take(&sheet)?;
+                if self.total.saturating_sub(from) > READ_BYTES {
+                    break;
+                }
+            }
+            let batch = self.book.hand_over();
+            if !batch.is_empty() {
+                return Ok(Some(batch));
+            }
+        }
+        if !std::mem::replace(&mut self.ready, true) {
+            self.unread = Vec::new();
+            self.book.ready();
+        }
+        Ok(None)
+    }
+
+    /// Takes writes. Files are staged when they have to make room for others, and with the last of the writes.
     pub(crate) fn write(&mut self, batch: Batch) -> Result<Vec<(EngineId, Outcome)>, ReplicaError> {
+        while self.read_some()?.is_some() {}
         self.unstaged = true;
         let mut outcomes = Vec::with_capacity(batch.writes.len());
+        let mut later = Vec::new();
         for write in &batch.writes {
-            let outcome = match self.book.apply(write) {
-                Ok(applied) => {
-                    for sheet in applied.sheets {
-                        self.writers.entry(sheet).or_default().insert(write.engine);
-                    }
-                    self.leaving.extend(applied.leaves.map(|folder| (folder, write.engine)));
-                    Outcome::Done { native: applied.native }
-                }
+            let outcome = match self.apply(write) {
+                Ok(native) => Outcome::Done { native },
                 Err(outcome) => outcome,
             };
             outcomes.push((write.engine, outcome));
+            later.extend(self.let_go()?);
         }
+        // What failed after it was taken.
+        outcomes.extend(later);
         if !batch.more {
             outcomes.extend(self.stage()?);
         }
         Ok(outcomes)
     }
 
+    fn apply(&mut self, write: &Write) -> Result<Option<RecordId>, Outcome> {
+        for sheet in self.book.needs(write) {
+            self.load(&sheet).map_err(failed)?;
+        }
+        let applied = self.book.apply(write)?;
+        for sheet in applied.sheets {
+            let sheet = self.name(&sheet);
+            let number = self.mark(&sheet).number;
+            self.writers.push((number, write.engine));
+            self.in_order = false;
+        }
+        self.leaving.extend(applied.leaves.map(|folder| (folder, write.engine)));
+        Ok(applied.native)
+    }
+
+    /// Takes a file in again: as it was staged, or as it was read, if it still is.
+    fn load(&mut self, sheet: &Arc<str>) -> Result<(), String> {
+        let loaded = self.content(sheet).and_then(|content| {
+            let text = std::str::from_utf8(&content).map_err(|error| error.to_string())?;
+            self.book.load(sheet, text)
+        });
+        self.doubt |= loaded.is_err();
+        loaded
+    }
+
+    fn content(&mut self, sheet: &Arc<str>) -> Result<Vec<u8>, String> {
+        let said = |error: io::Error| format!("{sheet}: {error}");
+        let changed = || format!("another program changed {sheet} meanwhile");
+        if self.ruined.contains(sheet) {
+            return Err(format!("{sheet} could not be written before"));
+        }
+        let staged = self.staged.get(sheet);
+        let (path, wanted) = match staged.map(|staged| (staged.temporary, staged.wanted)) {
+            Some((Some(temporary), wanted)) => (self.temporary(sheet, temporary), wanted),
+            Some((None, _)) => return Err(format!("{sheet} goes")),
+            None => (self.path(sheet), self.tag(sheet).copied()),
+        };
+        let (content, found) = disk::read(&path, self.max).map_err(said)?.ok_or_else(changed)?;
+        let tag = Tag::of(&content);
+        let same = match wanted {
+            Some(wanted) => wanted == tag,
+            None => {
+                let mark = self.marks.get(sheet).and_then(|mark| mark.print);
+                mark.is_some() && mark == disk::print(&found, self.settled)
+            }
+        };
+        if !same {
+            return Err(changed());
+        }
+        if wanted.is_none() {
+            self.mark(sheet).tag = Some(tag);
+        }
+        Ok(content)
+    }
+
+    /// Stages the files that make room for others.
+    fn let_go(&mut self) -> Result<Vec<(EngineId, Outcome)>, ReplicaError> {
+        let edits = self.book.let_go(now());
+        self.stage_all(edits)
+    }
+
     fn stage(&mut self) -> Result<Vec<(EngineId, Outcome)>, ReplicaError> {
         self.unstaged = false;
-        let now = Timestamp::at(SystemTime::now()).unwrap_or_default();
         let mut outcomes = Vec::new();
-        let mut written: Vec<File> = Vec::new();
-        for mut edit in self.book.edits(now) {
-            if written.len() >= OPEN {
-                outcomes.extend(self.flush(&mut written)?);
-            }
-            let Some(text) = edit.text.take() else {
-                if self.tags.contains_key(&edit.sheet) {
-                    self.staged.push(Staged {
-                        edit,
-                        temporary: None,
-                        wanted: None,
-                    });
-                }
-                continue;
-            };
-            let wanted = Tag::of(text.as_bytes());
-            if self.tags.get(&edit.sheet) == Some(&wanted) {
+        for sheet in self.book.unfinished() {
+            let absent = |desk: &mut Self| desk.book.is_away(&sheet).then(|| desk.load(&sheet));
+            if let Some(Err(reason)) = absent(self) {
+                outcomes.extend(self.fail(&sheet, &reason));
                 continue;
             }
-            let target = self.path(&edit.sheet);
-            // A new folder is made when its files become visible, and not before.
-            let folder = match target.parent() {
-                Some(folder) if folder.is_dir() => folder.to_path_buf(),
-                _ => self.root.clone(),
-            };
-            let temporary = folder.join(disk::temporary_name(&self.session, self.staged.len()));
-            match self.disk.stage(&temporary, text.as_bytes(), &target) {
-                Ok(file) => written.push(file),
-                Err(error) => {
-                    outcomes.extend(self.not_staged(&temporary, &edit.sheet, &error)?);
-                    continue;
-                }
-            }
-            self.staged.push(Staged {
-                edit,
-                temporary: Some(temporary),
-                wanted: Some(wanted),
-            });
+            self.book.finish(&sheet);
+            outcomes.extend(self.let_go()?);
         }
-        outcomes.extend(self.flush(&mut written)?);
-        // What goes, goes last.
-        self.staged.sort_by_key(|staged| staged.wanted.is_none());
+        let edits = self.book.edits(now());
+        outcomes.extend(self.stage_all(edits)?);
+        outcomes.extend(self.flush_all()?);
         Ok(outcomes)
     }
 
-    /// Waits until the disk has the files that were staged last; one that it does not take is staged no more.
-    fn flush(&mut self, written: &mut Vec<File>) -> Result<Vec<(EngineId, Outcome)>, ReplicaError> {
-        let files = std::mem::take(written);
-        let failed = disk::flush(&files);
-        if failed.is_empty() {
-            return Ok(Vec::new());
-        }
-        let staged = self.staged.iter().filter_map(|staged| staged.temporary.clone());
-        let staged: Vec<PathBuf> = staged.collect();
-        let first = staged.len().saturating_sub(files.len());
+    fn stage_all(&mut self, edits: Vec<Edit>) -> Result<Vec<(EngineId, Outcome)>, ReplicaError> {
         let mut outcomes = Vec::new();
-        for (at, error) in failed {
-            let Some(temporary) = staged.get(first.saturating_add(at)) else {
+        for edit in edits {
+            let sheet = self.name(&edit.sheet);
+            if let Some(old) = self.staged.remove(&sheet) {
+                self.unstage(&sheet, &old);
+            }
+            let wanted = edit.text.as_ref().map(|text| Tag::of(text.as_bytes()));
+            if self.tag(&sheet) == wanted.as_ref() {
                 continue;
+            }
+            let mut staged = Staged {
+                temporary: None,
+                wanted,
+                after: edit.after.into_iter().collect(),
             };
-            let same = |staged: &Staged| staged.temporary.as_ref() == Some(temporary);
-            if let Some(at) = self.staged.iter().position(same) {
-                let sheet = self.staged.remove(at).edit.sheet;
-                outcomes.extend(self.not_staged(temporary, &sheet, &error)?);
+            if let Some(text) = edit.text {
+                let target = self.path(&sheet);
+                // A new folder is made when its files become visible, and not before.
+                let at_root = !target.parent().is_some_and(Path::is_dir);
+                let number = (self.temporaries, at_root);
+                self.temporaries = self.temporaries.saturating_add(1);
+                let temporary = self.temporary(&sheet, number);
+                if let Err(error) = self.disk.stage(&temporary, text.as_bytes(), &target) {
+                    outcomes.extend(self.not_staged(&temporary, &sheet, &error)?);
+                    continue;
+                }
+                staged.temporary = Some(number);
+                self.unflushed.push(Arc::clone(&sheet));
+            }
+            self.staged.insert(sheet, staged);
+        }
+        Ok(outcomes)
+    }
+
+    /// Where a file's new content is.
+    fn temporary(&self, sheet: &str, (number, at_root): (u32, bool)) -> PathBuf {
+        let name = disk::temporary_name(&self.session, number);
+        match self.path(sheet).parent() {
+            Some(folder) if !at_root => folder.join(name),
+            _ => self.root.join(name),
+        }
+    }
+
+    fn unstage(&self, sheet: &str, staged: &Staged) {
+        if let Some(temporary) = staged.temporary
+            && let Err(error) = std::fs::remove_file(self.temporary(sheet, temporary))
+        {
+            tracing::debug!(%error, "a temporary file stays until a later session");
+        }
+    }
+
+    /// Waits until the disk has all files that were staged; one that it does not take is staged no more.
+    fn flush_all(&mut self) -> Result<Vec<(EngineId, Outcome)>, ReplicaError> {
+        let mut outcomes = Vec::new();
+        let mut all = std::mem::take(&mut self.unflushed);
+        all.sort_unstable();
+        all.dedup();
+        for some in all.chunks(OPEN) {
+            let (mut files, mut sheets): (Vec<File>, Vec<&Arc<str>>) = (Vec::new(), Vec::new());
+            let mut failed = Vec::new();
+            for sheet in some {
+                let Some(temporary) = self.staged.get(sheet).and_then(|staged| staged.temporary) else {
+                    continue;
+                };
+                match OpenOptions::new().write(true).open(self.temporary(sheet, temporary)) {
+                    Ok(file) => {
+                        files.push(file);
+                        sheets.push(sheet);
+                    }
+                    Err(error) => failed.push((sheet, error)),
+                }
+            }
+            let refused = disk::flush(&files).into_iter();
+            failed.extend(refused.filter_map(|(at, error)| Some((*sheets.get(at)?, error))));
+            for (sheet, error) in failed {
+                if let Some(staged) = self.staged.remove(sheet)
+                    && let Some(temporary) = staged.temporary
+                {
+                    let temporary = self.temporary(sheet, temporary);
+                    outcomes.extend(self.not_staged(&temporary, sheet, &error)?);
+                }
             }
         }
         Ok(outcomes)
@@ -245,37 +468,50 @@ impl Desk {
             self.abort();
             return Err(unavailable(&self.root, error));
         }
+        self.ruined.insert(sheet.into());
         Ok(self.fail(sheet, &format!("{sheet} could not be written: {error}")))
     }
 
-    fn fail(&self, sheet: &str, reason: &str) -> Vec<(EngineId, Outcome)> {
-        let writers = self.writers.get(sheet).into_iter().flatten();
-        writers.map(|id| (*id, failed(reason))).collect()
+    fn fail(&mut self, sheet: &str, reason: &str) -> Vec<(EngineId, Outcome)> {
+        self.doubt = true;
+        if !std::mem::replace(&mut self.in_order, true) {
+            self.writers.sort_unstable();
+            self.writers.dedup();
+        }
+        let Some(number) = self.marks.get(sheet).map(|mark| mark.number) else {
+            return Vec::new();
+        };
+        let from = self.writers.partition_point(|(other, _)| *other < number);
+        let writers = self.writers.iter().skip(from).take_while(|(other, _)| *other == number);
+        writers.map(|(_, id)| (*id, failed(reason))).collect()
     }
 
     /// Makes the staged files visible, each only while the one it replaces is as it was read.
     pub(crate) fn commit(mut self) -> Result<Committed, ReplicaError> {
         let mut committed = Committed::default();
+        while self.read_some()?.is_some() {}
         if self.unstaged {
             committed.outcomes = self.stage()?;
         }
         let mut folders = BTreeSet::new();
-        let mut waiting: Vec<Staged> = std::mem::take(&mut self.staged);
-        let mut undone = BTreeSet::new();
-        waiting.sort_by_key(|staged| (staged.wanted.is_none(), !staged.edit.after.is_empty()));
-        for staged in waiting {
-            let sheet = staged.edit.sheet.clone();
-            let done = match staged.edit.after.iter().find(|after| undone.contains(*after)) {
+        let mut waiting: Vec<(Arc<str>, Staged)> = std::mem::take(&mut self.staged).into_iter().collect();
+        let mut undone: BTreeSet<Arc<str>> = BTreeSet::new();
+        // What goes, goes last.
+        waiting.sort_by_key(|(_, staged)| (staged.wanted.is_none(), !staged.after.is_empty()));
+        for (sheet, staged) in waiting {
+            let done = match staged.after.iter().find(|after| undone.contains(after.as_str())) {
                 Some(after) => Err(format!("{after} was not written, so this stays in {sheet}")),
-                None => self.show(&staged, &mut folders),
+                None => self.show(&sheet, &staged, &mut folders),
             };
+            if let Some(temporary) = staged.temporary {
+                drop(std::fs::remove_file(self.temporary(&sheet, temporary)));
+            }
+            // It is not what was told: it has to be told again.
+            self.mark(&sheet).print = None;
             if let Err(reason) = done {
                 tracing::warn!(%sheet, %reason, "a file is left as it is");
                 committed.outcomes.extend(self.fail(&sheet, &reason));
                 undone.insert(sheet);
-            }
-            if let Some(temporary) = staged.temporary {
-                drop(std::fs::remove_file(temporary));
             }
         }
         for folder in &folders {
@@ -291,19 +527,20 @@ impl Desk {
                 committed.outcomes.push((engine, failed(reason)));
             }
         }
-        committed.token = Some(self.book.token());
+        let print = |sheet: &str| self.marks.get(sheet)?.print;
+        let prints: Option<Prints<'_>> = (!self.doubt).then_some(&print);
+        committed.token = Some(self.book.token(prints));
         Ok(committed)
     }
 
-    fn show(&mut self, staged: &Staged, folders: &mut BTreeSet<PathBuf>) -> Result<(), String> {
-        let sheet = &staged.edit.sheet;
+    fn show(&mut self, sheet: &str, staged: &Staged, folders: &mut BTreeSet<PathBuf>) -> Result<(), String> {
         let path = self.path(sheet);
         let said = |error: io::Error| format!("{sheet}: {error}");
         let now = disk::tag(&path, self.max).map_err(said)?;
         if now == staged.wanted {
             return Ok(());
         }
-        if now.as_ref() != self.tags.get(sheet) {
+        if now.as_ref() != self.tag(sheet) {
             return Err(format!("another program changed {sheet} meanwhile"));
         }
         if let Some(folder) = path.parent() {
@@ -313,20 +550,19 @@ impl Desk {
             }
             folders.insert(folder.to_path_buf());
         }
-        match &staged.temporary {
-            Some(temporary) => self.disk.place(temporary, &path, now.is_none()).map_err(said),
+        match staged.temporary {
+            Some(temporary) => {
+                let temporary = self.temporary(sheet, temporary);
+                self.disk.place(&temporary, &path, now.is_none()).map_err(said)
+            }
             None => self.disk.remove(&path).map_err(said),
         }
     }
 
     /// Removes what was staged.
     pub(crate) fn abort(&mut self) {
-        for staged in self.staged.drain(..) {
-            if let Some(temporary) = staged.temporary
-                && let Err(error) = std::fs::remove_file(&temporary)
-            {
-                tracing::debug!(%error, "a temporary file stays until a later session");
-            }
+        for (sheet, staged) in std::mem::take(&mut self.staged) {
+            self.unstage(&sheet, &staged);
         }
     }
 }
@@ -336,6 +572,11 @@ impl Drop for Desk {
     fn drop(&mut self) {
         self.abort();
     }
+}
+
+/// For marks of the last change.
+fn now() -> Timestamp {
+    Timestamp::at(SystemTime::now()).unwrap_or_default()
 }
 
 /// Whether a failure says something of the whole place, not of one file.

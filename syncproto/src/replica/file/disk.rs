@@ -1,10 +1,10 @@
 //! Reading and replacing files so that each is, at any moment, either as it was or as it is to be.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
@@ -22,6 +22,47 @@ impl Tag {
     pub(crate) fn of(content: &[u8]) -> Self {
         Self(Sha256::digest(content).into())
     }
+}
+
+/// By what a file that was not written to is known, without reading it: size, times, and where there is one its number on
+/// the disk.
+pub(crate) fn print(found: &Metadata, settled: SystemTime) -> Option<u64> {
+    let modified = found.modified().ok()?;
+    let (number, changed) = on_disk(found);
+    let changed = changed.unwrap_or(modified);
+    // What was written a moment ago may be written again without any of this showing it.
+    if modified.max(changed) >= settled {
+        return None;
+    }
+    let mut hash = Sha256::new();
+    hash.update(found.len().to_be_bytes());
+    hash.update(number.to_be_bytes());
+    for time in [modified, changed] {
+        let (before, since) = match time.duration_since(UNIX_EPOCH) {
+            Ok(since) => (false, since),
+            Err(error) => (true, error.duration()),
+        };
+        hash.update([u8::from(before)]);
+        hash.update(since.as_nanos().to_be_bytes());
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let (first, _) = digest.split_first_chunk()?;
+    Some(u64::from_be_bytes(*first))
+}
+
+/// A file's number, and when anything about it was last changed: no program can set that.
+#[cfg(unix)]
+fn on_disk(found: &Metadata) -> (u64, Option<SystemTime>) {
+    use std::os::unix::fs::MetadataExt;
+    let seconds = u64::try_from(found.ctime()).ok();
+    let nanoseconds = u32::try_from(found.ctime_nsec()).unwrap_or_default().min(999_999_999);
+    let time = seconds.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds)));
+    (found.ino(), time)
+}
+
+#[cfg(not(unix))]
+fn on_disk(_: &Metadata) -> (u64, Option<SystemTime>) {
+    (0, None)
 }
 
 /// The disk. In tests it can fail at any step.
@@ -143,8 +184,8 @@ pub(crate) fn flush_folder(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A whole file of at most `max` bytes; `None` when it is not there.
-pub(crate) fn read(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
+/// A whole file of at most `max` bytes, and how it stood before it was read; `None` when it is not there.
+pub(crate) fn read(path: &Path, max: u64) -> io::Result<Option<(Vec<u8>, Metadata)>> {
     let file = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -152,23 +193,25 @@ pub(crate) fn read(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
         Ok(found) if !found.is_file() => return Err(io::Error::other("it is no file")),
         Ok(_) => File::open(path)?,
     };
-    let mut content = Vec::new();
+    let found = file.metadata()?;
+    let likely = usize::try_from(found.len().min(1 << 20)).unwrap_or_default();
+    let mut content = Vec::with_capacity(likely.saturating_add(1));
     file.take(max.saturating_add(1)).read_to_end(&mut content)?;
     if content.len() as u64 > max {
         return Err(io::Error::other(format!(
             "it is larger than the {max} bytes that are allowed"
         )));
     }
-    Ok(Some(content))
+    Ok(Some((content, found)))
 }
 
 /// What a file holds now; `None` when it is not there.
 pub(crate) fn tag(path: &Path, max: u64) -> io::Result<Option<Tag>> {
-    Ok(read(path, max)?.map(|content| Tag::of(&content)))
+    Ok(read(path, max)?.map(|(content, _)| Tag::of(&content)))
 }
 
 /// The name of a temporary file, which every program that uses such folders passes over.
-pub(crate) fn temporary_name(session: &str, number: usize) -> String {
+pub(crate) fn temporary_name(session: &str, number: u32) -> String {
     format!(".cabled-{session}-{number}.tmp")
 }
 

@@ -5,8 +5,9 @@ mod taking;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use super::book::{Applied, Book, Edit, first, is_delete};
+use super::book::{Applied, Book, Edit, Prints, first, is_delete};
 use super::shelf::Shelf;
 use crate::engine::{Outcome, Write};
 use crate::entity;
@@ -155,7 +156,8 @@ impl Events {
 }
 
 impl Book for Events {
-    fn take(&mut self, sheet: &str, text: &str) -> Result<(), String> {
+    fn take(&mut self, sheet: &Arc<str>, text: &str) -> Result<(), String> {
+        let sheet = &**sheet;
         if matches!(self.layout, Layout::File(_)) {
             return self.take_file(sheet, text);
         }
@@ -199,7 +201,7 @@ impl Book for Events {
         (!stays).then_some(record)
     }
 
-    fn token(&self) -> String {
+    fn token(&self, _prints: Option<Prints<'_>>) -> String {
         let folders: Vec<&str> = match self.layout {
             Layout::Folders => self.shelves.keys().map(RecordId::as_str).collect(),
             _ => Vec::new(),

@@ -1,6 +1,7 @@
 //! Groups as categories: the word stands in each member's card, and a hidden file has what words cannot say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use cabled_wire::plist::Value;
 use sha2::{Digest, Sha256};
@@ -9,7 +10,7 @@ use super::book::{Applied, Edit, failed};
 use super::people::{Groups, People};
 use crate::engine::Outcome;
 use crate::entity;
-use crate::interchange::vcard::{self, WriteOptions, categories, set_categories};
+use crate::interchange::vcard::{self, WriteOptions, set_categories};
 use crate::record::{Record, RecordId};
 use crate::records::{Group, View};
 
@@ -20,6 +21,12 @@ pub(super) struct Sorted {
     names: BTreeSet<String>,
     /// Something about them was changed.
     changed: bool,
+    /// Something about them was changed at some time in the session.
+    pub(super) wrote: bool,
+    /// Cards were changed, and their words perhaps with them.
+    pub(super) stale: bool,
+    /// The words that cards are to have in place of theirs, by file.
+    words: HashMap<Arc<str>, Vec<(RecordId, Vec<String>)>>,
 }
 
 /// The hidden file of a folder, or that of a single file.
@@ -71,26 +78,31 @@ impl People {
     }
 
     fn is_contact(&self, id: &RecordId) -> bool {
-        let record = self.graph.get(id);
-        record.is_some_and(|record| record.entity.as_deref() == Some(entity::CONTACT))
+        self.index.get(id).is_some_and(|known| !known.group)
     }
 
     /// Groups without a card, by identifier.
-    fn wordy(&self) -> Vec<(RecordId, Record)> {
+    pub(super) fn wordy(&self) -> impl Iterator<Item = (&RecordId, &Record)> {
         let groups = self.graph.of_entity(entity::GROUP);
-        let wordy = groups.filter(|(id, _)| !self.homes.contains_key(id));
-        wordy.map(|(id, record)| (id.clone(), record.clone())).collect()
+        groups.filter(|(id, _)| !self.index.has(id))
     }
 
     /// Makes groups of the words in the cards.
     pub(super) fn sort_all(&mut self) {
         let mut words: BTreeMap<String, BTreeSet<RecordId>> = BTreeMap::new();
-        for (id, record) in self.graph.of_entity(entity::CONTACT) {
-            for word in categories(record) {
-                words.entry(word).or_default().insert(id.clone());
+        for (_, known) in self.index.contacts() {
+            for word in self.index.words(known) {
+                let Ok(id) = RecordId::new(&*known.native) else {
+                    continue;
+                };
+                match words.get_mut(word) {
+                    Some(all) => drop(all.insert(id)),
+                    None => drop(words.insert(word.clone(), BTreeSet::from([id]))),
+                }
             }
         }
-        for (id, record) in self.wordy() {
+        let wordy: Vec<(RecordId, Record)> = self.wordy().map(|(id, record)| (id.clone(), record.clone())).collect();
+        for (id, record) in wordy {
             let mut all = members(&record);
             if let Some(name) = name(&record) {
                 all.extend(words.remove(name).unwrap_or_default());
@@ -116,8 +128,8 @@ impl People {
                 "a group without a name cannot be a category; keep groups as cards",
             ));
         };
-        let twin = |(other, record): (RecordId, Record)| other != *id && name(&record) == Some(wanted);
-        if self.wordy().into_iter().any(twin) {
+        let twin = |(other, record): (&RecordId, &Record)| other != id && name(record) == Some(wanted);
+        if self.wordy().any(twin) {
             return Err(failed(format!(
                 "there is a group {wanted:?} already, and as categories they would be one; keep groups as cards"
             )));
@@ -130,12 +142,12 @@ impl People {
             .chain(&after)
             .filter(|id| renamed || before.contains(*id) != after.contains(*id));
         let mut applied = Applied::on(&self.hidden);
-        let homes = moved.filter_map(|id| self.homes.get(id));
-        applied.sheets.extend(homes.map(|home| home.sheet.clone()));
+        let homes = moved.filter_map(|id| self.index.home(id));
+        applied.sheets.extend(homes.map(ToString::to_string));
         self.graph
             .insert(id.clone(), record.clone())
             .map_err(|error| failed(error.to_string()))?;
-        self.sorted.changed = true;
+        (self.sorted.changed, self.sorted.wrote) = (true, true);
         Ok(applied)
     }
 
@@ -144,38 +156,35 @@ impl People {
         let mut applied = Applied::on(&self.hidden);
         if let Some(record) = self.graph.remove(id) {
             let members = members(&record);
-            let homes = members.iter().filter_map(|id| self.homes.get(id));
-            applied.sheets.extend(homes.map(|home| home.sheet.clone()));
-            self.sorted.changed = true;
+            let homes = members.iter().filter_map(|id| self.index.home(id));
+            applied.sheets.extend(homes.map(ToString::to_string));
+            (self.sorted.changed, self.sorted.wrote) = (true, true);
         }
         applied
     }
 
-    /// Brings the words in the cards in line with the groups, and gives the hidden file.
-    pub(super) fn sorted_edit(&mut self) -> Option<Edit> {
-        if !(self.sorted.changed || self.dirty.iter().any(|id| self.is_contact(id))) {
-            return None;
+    /// The files with cards whose words are not in line with the groups.
+    pub(super) fn unsorted(&mut self) -> Vec<Arc<str>> {
+        if !(self.sorted.changed || self.sorted.stale) {
+            return Vec::new();
         }
-        let groups = self.wordy();
-        let mut wanted: BTreeMap<RecordId, Vec<String>> = BTreeMap::new();
+        let mut wanted: HashMap<RecordId, Vec<String>> = HashMap::new();
         let mut managed = self.sorted.names.clone();
-        for (_, record) in &groups {
+        for (_, record) in self.wordy() {
             let Some(name) = name(record) else { continue };
             managed.insert(name.to_owned());
             for member in members(record) {
                 wanted.entry(member).or_default().push(name.to_owned());
             }
         }
-        let contacts: Vec<RecordId> = self
-            .graph
-            .of_entity(entity::CONTACT)
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in contacts {
-            let Some(record) = self.graph.get(&id) else { continue };
-            let had = categories(record);
+        let mut words: HashMap<Arc<str>, Vec<(RecordId, Vec<String>)>> = HashMap::new();
+        for (sheet, known) in self.index.contacts() {
+            let had = self.index.words(known);
+            let Ok(id) = RecordId::new(&*known.native) else {
+                continue;
+            };
             let belongs = wanted.remove(&id).unwrap_or_default();
-            let mut has: Vec<String> = had.clone();
+            let mut has = had.to_vec();
             has.retain(|word| !managed.contains(word) || belongs.contains(word));
             for word in belongs {
                 if !has.contains(&word) {
@@ -183,24 +192,46 @@ impl People {
                 }
             }
             if has != had {
-                let mut record = record.clone();
-                set_categories(&mut record, &has);
-                drop(self.graph.insert(id.clone(), record));
-                self.dirty.insert(id);
+                words.entry(Arc::clone(sheet)).or_default().push((id, has));
             }
         }
+        let mut sheets: Vec<Arc<str>> = words.keys().cloned().collect();
+        sheets.sort_unstable();
+        self.sorted.words = words;
+        sheets
+    }
+
+    /// Brings the words of the cards in a file in line with the groups.
+    pub(super) fn set_words(&mut self, sheet: &str) {
+        for (id, words) in self.sorted.words.remove(sheet).unwrap_or_default() {
+            let Some(mut record) = self.graph.get(&id).cloned() else {
+                continue;
+            };
+            set_categories(&mut record, &words);
+            drop(self.graph.insert(id.clone(), record));
+            self.index.set_words(&id, words);
+            self.dirty.insert(id);
+        }
+    }
+
+    /// The hidden file.
+    pub(super) fn sorted_edit(&mut self) -> Option<Edit> {
+        let changed = std::mem::take(&mut self.sorted.changed);
+        if !(std::mem::take(&mut self.sorted.stale) || changed) {
+            return None;
+        }
         let mut text = String::new();
-        for (id, record) in groups {
+        for (id, record) in self.wordy() {
             let (contacts, others): (BTreeSet<RecordId>, BTreeSet<RecordId>) =
-                members(&record).into_iter().partition(|id| self.is_contact(id));
-            let word = Record::new(entity::GROUP).with("name", name(&record).unwrap_or_default());
+                members(record).into_iter().partition(|id| self.is_contact(id));
+            let word = Record::new(entity::GROUP).with("name", name(record).unwrap_or_default());
             let hidden = with_members(record.clone(), &others);
-            let plain = name(&record).map(word_id) == Some(id.clone()) && hidden == word && !contacts.is_empty();
+            let plain = name(record).map(word_id).as_ref() == Some(id) && hidden == word && !contacts.is_empty();
             if plain {
                 continue;
             }
-            if let Ok(group) = Group::read(&id, &hidden) {
-                text.push_str(&vcard::write_group(&id, &group, &WriteOptions::default()));
+            if let Ok(group) = Group::read(id, &hidden) {
+                text.push_str(&vcard::write_group(id, &group, &WriteOptions::default()));
             }
         }
         Some(Edit {

@@ -1,14 +1,18 @@
 //! Cards as contacts and groups, and back.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod cards;
 
-use super::book::{Applied, Book, Edit, copy_id, failed, first, insert_checked, is_delete, is_safe_name, made_id};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::book::{Applied, Book, Edit, Prints, failed, first, insert_checked, is_delete, is_safe_name, made_id};
 use super::groups::{Sorted, hidden_file};
+use super::index::{self, Index, Remembered};
 use crate::engine::{Outcome, Write};
 use crate::entity;
-use crate::interchange::vcard::{self, Version, WriteOptions};
-use crate::interchange::{Limits, part_id};
-use crate::record::{Change, Record, RecordId};
+use crate::interchange::Limits;
+use crate::interchange::vcard::{self, Version, WriteOptions, categories};
+use crate::record::{Change, Changes, Record, RecordId};
 use crate::records::{Contact, Graph, Group, Timestamp, View};
 use crate::schema::{self, EntityKind};
 
@@ -34,10 +38,18 @@ pub enum Groups {
 impl Groups {
     /// What was found at the first sync stays, or a single card would turn words into something else.
     pub(crate) fn as_remembered(self, token: Option<&str>) -> Self {
-        match (self, token) {
-            (Self::AsFound, Some("contacts 1 cards")) => Self::Cards,
-            (Self::AsFound, Some("contacts 1 categories")) => Self::Categories,
+        match (self, token.and_then(index::groups_of)) {
+            (Self::AsFound, Some("cards")) => Self::Cards,
+            (Self::AsFound, Some("categories")) => Self::Categories,
             (groups, _) => groups,
+        }
+    }
+
+    /// How a token says it.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Cards => "cards",
+            Self::Categories | Self::AsFound => "categories",
         }
     }
 }
@@ -51,25 +63,44 @@ struct Card {
     text: String,
 }
 
+/// A file that is in memory.
 #[derive(Debug, Default)]
 struct Sheet {
     cards: Vec<Card>,
     tail: String,
+    /// When it was last needed: the greater, the later.
+    touched: u64,
+    /// Bytes, more or less.
+    weight: usize,
+    /// Groups are in it, which can be told when all cards are known.
+    groups: bool,
+    /// It is never let go: names in it are too long to be made again.
+    stays: bool,
 }
 
-/// Where a contact or group is, and under which identifier it is written.
-#[derive(Clone, Debug)]
-pub(super) struct Home {
-    pub(super) sheet: String,
-    uid: RecordId,
+/// What was there when the files were read last, of those that are not as they were.
+#[derive(Debug, Default)]
+struct Before {
+    /// The words that each card was sorted under.
+    cards: BTreeMap<RecordId, Vec<String>>,
+    /// All groups without a card.
+    groups: Vec<RecordId>,
+    /// Something about these is different now, so that they have to be told.
+    stirred: bool,
 }
 
 /// Contacts in files.
 #[derive(Debug)]
 pub(crate) struct People {
+    /// The records of the files that are in memory, and groups without a card.
     pub(super) graph: Graph,
-    sheets: BTreeMap<String, Sheet>,
-    pub(super) homes: HashMap<RecordId, Home>,
+    sheets: BTreeMap<Arc<str>, Sheet>,
+    /// All cards, whether their files are in memory or not.
+    pub(super) index: Index,
+    /// Identifiers that cards are written under, where they are known under others.
+    uids: HashMap<RecordId, RecordId>,
+    /// Names of parts, with their entities, of cards that were let go after they changed.
+    renamed: HashMap<RecordId, Vec<(Option<String>, RecordId)>>,
     /// The one file that new records go to; `None` where each gets one of its own.
     one: Option<String>,
     pub(super) groups: Groups,
@@ -85,6 +116,13 @@ pub(crate) struct People {
     thinner: BTreeSet<String>,
     parts: u64,
     notes: Vec<String>,
+    /// Where only changes are told.
+    before: Option<Before>,
+    odd: bool,
+    clock: u64,
+    weight: usize,
+    /// How many files are kept in memory between writes.
+    pub(super) kept: usize,
 }
 
 impl People {
@@ -92,7 +130,9 @@ impl People {
         Self {
             graph: Graph::default(),
             sheets: BTreeMap::new(),
-            homes: HashMap::new(),
+            index: Index::default(),
+            uids: HashMap::new(),
+            renamed: HashMap::new(),
             hidden: hidden_file(one.as_deref()),
             one,
             groups,
@@ -104,99 +144,82 @@ impl People {
             thinner: BTreeSet::new(),
             parts: 0,
             notes: Vec::new(),
+            before: None,
+            odd: false,
+            clock: 0,
+            weight: 0,
+            kept: cards::KEPT,
         }
     }
 
-    /// The name under which a record of a file is known: its own, unless another one has it.
-    fn name(&mut self, id: &RecordId, named: bool, sheet: &str, number: usize) -> RecordId {
-        if !named {
-            return made_id(sheet, number);
-        }
-        match self.homes.get(id) {
-            None => id.clone(),
-            Some(other) => {
-                self.notes.push(format!(
-                    "{sheet} and {} have the same UID; both are kept, as two records",
-                    other.sheet
-                ));
-                copy_id(id, sheet, number)
-            }
-        }
-    }
-
-    fn take_card(&mut self, sheet: &str, number: usize, text: &str) -> Result<RecordId, String> {
-        let read = vcard::read(text, &self.limits).map_err(|error| error.to_string())?;
-        let (records, id, has_uid) = match (read.contacts.as_slice(), read.groups.as_slice()) {
-            ([contact], []) => {
-                let root = contact.person.write();
-                let has_uid = root.attributes.contains_key(UID);
-                (vec![(contact.id.clone(), root)], contact.id.clone(), has_uid)
-            }
-            ([], [group]) => {
-                let root = group.view.write();
-                let has_uid = root.attributes.contains_key(UID);
-                (vec![(group.id.clone(), root)], group.id.clone(), has_uid)
-            }
-            _ => return Err("its cards are within each other".to_owned()),
+    /// Knows what was there when the files were read last; the files in `stale` are not as they were.
+    pub(crate) fn recall(mut self, remembered: Remembered, stale: &[Arc<str>]) -> Self {
+        let mut before = Before {
+            groups: remembered.groups,
+            stirred: remembered.tell,
+            ..Before::default()
         };
-        let named = read.unnamed.is_empty();
-        let native = self.name(&id, named, sheet, number);
-        // A card without a UID gets one when it is written; one that cannot be an identifier stays as it is.
-        let uid = if named || has_uid { id } else { native.clone() };
-        for (_, record) in records {
-            self.insert(native.clone(), record)?;
+        self.index = remembered.index;
+        for sheet in stale {
+            before.stirred |= **sheet == *self.hidden;
+            for card in self.index.remove(sheet) {
+                if let Ok(id) = RecordId::new(&*card.native) {
+                    before.cards.insert(id, self.index.words(&card).to_vec());
+                }
+            }
         }
-        let mut numbers = BTreeMap::new();
-        for (_, part) in read.contacts.iter().flat_map(Contact::parts) {
-            let id = part_id(&native, &part, &mut numbers);
-            self.insert(id, part.with("contact", vec![native.as_str().into()]))?;
-        }
-        self.homes.insert(
-            native.clone(),
-            Home {
-                sheet: sheet.to_owned(),
-                uid,
-            },
-        );
-        Ok(native)
+        self.before = Some(before);
+        self
     }
 
     fn insert(&mut self, id: RecordId, record: Record) -> Result<(), String> {
         self.graph.insert(id, record).map_err(|error| error.to_string())
     }
 
-    /// The file of a record that is new.
-    fn new_home(&mut self, id: &RecordId) -> Home {
+    /// The file that a new record gets.
+    fn sheet_for(&self, id: &RecordId) -> Arc<str> {
         let stem = if is_safe_name(id.as_str()) {
             id.clone()
         } else {
             made_id(id.as_str(), 0)
         };
         let sheet = self.one.clone().unwrap_or_else(|| format!("{stem}.vcf"));
-        let home = Home {
-            sheet: sheet.clone(),
-            uid: id.clone(),
-        };
-        let card = Card {
+        self.index.name(&sheet).cloned().unwrap_or_else(|| sheet.into())
+    }
+
+    fn new_home(&mut self, id: &RecordId, group: bool) {
+        let sheet = self.sheet_for(id);
+        let mut known = self.index.known(id.as_str(), group, Vec::new());
+        known.made = true;
+        self.index.add(&sheet, known);
+        let touched = self.tick();
+        let found = self.sheets.entry(sheet).or_default();
+        found.stays |= id.as_str().len() > cards::LONG;
+        found.touched = touched;
+        found.cards.push(Card {
             native: id.clone(),
             before: String::new(),
             text: String::new(),
-        };
-        self.sheets.entry(sheet).or_default().cards.push(card);
-        self.homes.insert(id.clone(), home.clone());
-        home
+        });
     }
 
-    fn touch(&mut self, id: &RecordId) -> Applied {
+    /// A record's card has to be written again; `weight` is how many bytes came to it.
+    fn touch(&mut self, id: &RecordId, weight: usize) -> Applied {
         self.dirty.insert(id.clone());
-        match self.homes.get(id) {
-            Some(home) => Applied::on(&home.sheet),
-            None => Applied::default(),
+        let touched = self.tick();
+        let Some(home) = self.index.home(id) else {
+            return Applied::default();
+        };
+        if let Some(sheet) = self.sheets.get_mut(home) {
+            sheet.touched = touched;
+            sheet.weight = sheet.weight.saturating_add(weight);
+            self.weight = self.weight.saturating_add(weight);
         }
+        Applied::on(home)
     }
 
     fn put_contact(&mut self, write: &Write, record: &Record) -> Result<Applied, Outcome> {
-        let known = self.homes.contains_key(&write.id);
+        let known = self.index.has(&write.id);
         if !known && !write.new {
             return Err(failed("the card is not there any more"));
         }
@@ -204,11 +227,14 @@ impl People {
             Contact::read(graph, &write.id)
         })?;
         if !known {
-            self.new_home(&write.id);
+            self.new_home(&write.id, false);
         } else if !write.new {
             self.changed.insert(write.id.clone());
         }
-        Ok(self.touch(&write.id).named(write.new.then(|| write.id.clone())))
+        self.index.set_words(&write.id, categories(record));
+        self.sorted.stale = true;
+        let native = write.new.then(|| write.id.clone());
+        Ok(self.touch(&write.id, weight(record)).named(native))
     }
 
     fn put_group(&mut self, write: &Write, record: &Record) -> Result<Applied, Outcome> {
@@ -218,20 +244,20 @@ impl People {
         }
         Group::read(&write.id, record).map_err(|error| failed(error.to_string()))?;
         let native = write.new.then(|| write.id.clone());
-        let card = self.homes.contains_key(&write.id) || (!known && self.groups == Groups::Cards);
+        let card = self.index.has(&write.id) || (!known && self.groups == Groups::Cards);
         if card {
-            if !self.homes.contains_key(&write.id) {
-                self.new_home(&write.id);
+            if !self.index.has(&write.id) {
+                self.new_home(&write.id, true);
             }
             self.insert(write.id.clone(), record.clone()).map_err(failed)?;
-            return Ok(self.touch(&write.id).named(native));
+            return Ok(self.touch(&write.id, weight(record)).named(native));
         }
         let applied = self.sort_into(&write.id, record)?;
         Ok(applied.named(native))
     }
 
     fn put_part(&mut self, write: &Write, record: &Record) -> Result<Applied, Outcome> {
-        let owner = first(record, "contact").filter(|owner| self.homes.contains_key(owner));
+        let owner = first(record, "contact").filter(|owner| self.index.has(owner));
         let owner = owner.ok_or_else(|| failed("what it belongs to is not there any more"))?;
         let mut id = write.id.clone();
         let mut native = None;
@@ -241,46 +267,58 @@ impl People {
             let place = format!("{owner}/~/{:012}", self.parts);
             id = RecordId::new(place).unwrap_or(id);
             native = Some(id.clone());
+        } else {
+            self.still_named(&id)?;
         }
         insert_checked(&mut self.graph, &id, record, |graph| Contact::read(graph, &owner))?;
         self.changed.insert(owner.clone());
-        Ok(self.touch(&owner).named(native))
+        self.sorted.stale = true;
+        Ok(self.touch(&owner, weight(record)).named(native))
     }
 
-    fn delete(&mut self, id: &RecordId) -> Applied {
+    /// A part that was made in this session is known by its name only until its card is let go.
+    fn still_named(&self, id: &RecordId) -> Result<(), Outcome> {
+        if id.as_str().contains("/~/") && self.graph.get(id).is_none() {
+            return Err(failed("it was made a moment ago; it can be changed with the next sync"));
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, id: &RecordId) -> Result<Applied, Outcome> {
         let Some(record) = self.graph.get(id).cloned() else {
-            return Applied::default();
+            return self.still_named(id).map(|()| Applied::default());
         };
-        match record.entity.as_deref() {
-            Some(entity::GROUP) if !self.homes.contains_key(id) => self.unsort(id),
+        Ok(match record.entity.as_deref() {
+            Some(entity::GROUP) if !self.index.has(id) => self.unsort(id),
             Some(entity::GROUP | entity::CONTACT) => {
                 let parts: Vec<RecordId> = self.graph.parts(id).map(|(id, _)| id.clone()).collect();
                 for part in parts.iter().chain([id]) {
                     self.graph.remove(part);
                 }
                 self.dirty.remove(id);
-                let Some(home) = self.homes.remove(id) else {
-                    return Applied::default();
+                self.changed.remove(id);
+                let Some(home) = self.index.drop_card(id) else {
+                    return Ok(Applied::default());
                 };
-                self.thinner.insert(home.sheet.clone());
-                Applied::on(&home.sheet)
+                self.thinner.insert(home.to_string());
+                Applied::on(&home)
             }
             _ => {
                 self.graph.remove(id);
                 match first(&record, "contact") {
-                    Some(owner) if self.homes.contains_key(&owner) => {
+                    Some(owner) if self.index.has(&owner) => {
                         self.changed.insert(owner.clone());
-                        self.touch(&owner)
+                        self.touch(&owner, 0)
                     }
                     _ => Applied::default(),
                 }
             }
-        }
+        })
     }
 
     fn write_card(&self, native: &RecordId) -> Option<String> {
         let record = self.graph.get(native)?;
-        let uid = self.homes.get(native)?.uid.clone();
+        let uid = self.uids.get(native).unwrap_or(native).clone();
         let mut options = WriteOptions::default();
         if let (false, Some(version)) = (record.attributes.contains_key(VERSION), self.version) {
             options = options.version(version);
@@ -289,8 +327,8 @@ impl People {
             let mut group = Group::read(native, record).ok()?;
             // Cards name each other by their UID.
             for member in &mut group.members {
-                if let Some(home) = self.homes.get(member) {
-                    *member = home.uid.clone();
+                if let Some(uid) = self.uids.get(member) {
+                    *member = uid.clone();
                 }
             }
             return Some(vcard::write_group(&uid, &group, &options));
@@ -300,75 +338,161 @@ impl People {
         Some(vcard::write(&contact, &options))
     }
 
-    fn stamp(&mut self, now: Timestamp) {
-        for id in std::mem::take(&mut self.changed) {
-            let Some(record) = self.graph.get(&id).filter(|record| record.attributes.contains_key(REV)) else {
-                continue;
-            };
-            let line = format!("REV:{}", super::stamp(now));
-            let record = record.clone().with(REV, vec![line.into()]);
-            drop(self.graph.insert(id, record));
+    /// Marks when a card was changed, if it says when that was last.
+    fn stamp(&mut self, id: &RecordId, now: Timestamp) {
+        if !self.changed.remove(id) {
+            return;
         }
+        let Some(record) = self.graph.get(id).filter(|record| record.attributes.contains_key(REV)) else {
+            return;
+        };
+        let line = format!("REV:{}", super::stamp(now));
+        let record = record.clone().with(REV, vec![line.into()]);
+        drop(self.graph.insert(id.clone(), record));
+    }
+
+    /// The owners that a part's name may name, which begins with theirs.
+    fn owners(&self, id: &RecordId) -> Vec<Arc<str>> {
+        let text = id.as_str();
+        let begins = text.match_indices('/').filter_map(|(at, _)| text.get(..at));
+        let owners = begins.filter_map(|begin| self.index.home(&RecordId::new(begin).ok()?));
+        owners.cloned().collect()
+    }
+
+    /// Whether what was sorted under words when the files were read last is not what is now.
+    fn is_stirred(&self, before: &Before) -> bool {
+        let had = before.cards.iter().filter(|(_, words)| !words.is_empty());
+        let mut had: BTreeMap<&str, &[String]> = had.map(|(id, words)| (id.as_str(), &**words)).collect();
+        let read = self.sheets.values().flat_map(|sheet| &sheet.cards);
+        for known in read.filter_map(|card| self.index.get(&card.native)) {
+            let words = self.index.words(known);
+            if had.remove(&*known.native).unwrap_or_default() != words {
+                return true;
+            }
+        }
+        !had.is_empty()
     }
 }
 
+/// About how many bytes a record takes.
+fn weight(record: &Record) -> usize {
+    use cabled_wire::plist::Value;
+    let bytes = record.attributes.values().map(|value| match value {
+        Value::Data(data) => data.len(),
+        Value::String(text) => text.len(),
+        Value::Array(list) => list.len().saturating_mul(40),
+        _ => 8,
+    });
+    bytes.fold(64, usize::saturating_add)
+}
+
 impl Book for People {
-    fn take(&mut self, sheet: &str, text: &str) -> Result<(), String> {
-        if sheet == self.hidden {
+    fn expect(&mut self, files: usize) {
+        self.index.reserve(files);
+    }
+
+    fn take(&mut self, sheet: &Arc<str>, text: &str) -> Result<(), String> {
+        if **sheet == *self.hidden {
+            // It is new, or not what it was.
+            if let Some(before) = self.before.as_mut().filter(|_| self.index.cards(sheet).is_none()) {
+                before.stirred = true;
+            }
+            self.index.put(sheet, Vec::new());
             return self.take_sorted(text);
         }
-        let mut found = Sheet::default();
-        let (cards, tail) = split(text, self.limits.records)?;
-        let mut taken = Vec::new();
-        for (number, (before, card)) in cards.into_iter().enumerate() {
-            match self.take_card(sheet, number, card) {
-                Ok(native) => {
-                    taken.push(native.clone());
-                    found.cards.push(Card {
-                        native,
-                        before: before.to_owned(),
-                        text: card.to_owned(),
-                    });
-                }
-                Err(reason) => return Err(reason),
-            }
+        self.take_cards(sheet, text)
+    }
+
+    fn hand_over(&mut self) -> Changes {
+        match self.one {
+            Some(_) => Changes::new(),
+            None => self.release(),
         }
-        if taken.is_empty() && !tail.trim().is_empty() {
-            return Err("there is no card in it".to_owned());
-        }
-        tail.clone_into(&mut found.tail);
-        self.sheets.insert(sheet.to_owned(), found);
-        Ok(())
     }
 
     fn ready(&mut self) {
-        let cards = self.graph.of_entity(entity::GROUP).next().is_some();
+        let cards = self.index.files().flat_map(|(_, cards)| cards).any(|card| card.group);
         if self.groups == Groups::AsFound {
-            self.groups = if cards { Groups::Cards } else { Groups::Categories };
+            let hidden = self.graph.of_entity(entity::GROUP).next().is_some();
+            self.groups = if cards || hidden {
+                Groups::Cards
+            } else {
+                Groups::Categories
+            };
         }
         self.name_members();
+        // A card counts before a line of the hidden file.
+        let strays = self.graph.of_entity(entity::GROUP).map(|(id, _)| id);
+        let strays = strays.filter(|id| self.index.home(id).is_some_and(|home| !self.sheets.contains_key(home)));
+        for id in strays.cloned().collect::<Vec<_>>() {
+            self.graph.remove(&id);
+        }
         self.sort_all();
+        if let Some(mut before) = self.before.take() {
+            before.stirred = before.stirred || self.is_stirred(&before);
+            self.before = Some(before);
+        }
     }
 
     fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    fn token(&self) -> String {
-        let groups = match self.groups {
-            Groups::Cards => "cards",
-            Groups::Categories | Groups::AsFound => "categories",
+    fn told(&self, id: &RecordId) -> Option<Record> {
+        let record = self.graph.get(id)?;
+        let group = record.entity.as_deref() == Some(entity::GROUP) && !self.index.has(id);
+        let known = group && self.before.as_ref().is_some_and(|before| !before.stirred);
+        (!known).then(|| record.clone())
+    }
+
+    fn gone(&self) -> Vec<RecordId> {
+        let Some(before) = &self.before else {
+            return Vec::new();
         };
-        format!("contacts 1 {groups}")
+        let all = before.cards.keys().chain(&before.groups);
+        let gone = all.filter(|id| !self.index.has(id) && self.graph.get(id).is_none());
+        gone.cloned().collect()
+    }
+
+    fn is_odd(&self) -> bool {
+        self.odd
+    }
+
+    fn token(&self, prints: Option<Prints<'_>>) -> String {
+        let mut token = index::head(self.groups, self.sorted.wrote);
+        if let Some(prints) = prints.filter(|_| !self.odd) {
+            index::write(&mut token, &self.index, self.wordy().map(|(id, _)| id), prints);
+        }
+        token
     }
 
     fn notes(&self) -> Vec<String> {
         self.notes.clone()
     }
 
+    fn needs(&self, write: &Write) -> Vec<Arc<str>> {
+        let known = |id: &RecordId| self.index.home(id).cloned();
+        let sheets = match &write.change {
+            Change::Delete => known(&write.id).map_or_else(|| self.owners(&write.id), |home| vec![home]),
+            Change::Upsert(record) => match first(record, "contact") {
+                Some(owner) => known(&owner).into_iter().collect(),
+                None => vec![known(&write.id).unwrap_or_else(|| self.sheet_for(&write.id))],
+            },
+        };
+        sheets.into_iter().filter(|sheet| self.is_away(sheet)).collect()
+    }
+
+    fn is_away(&self, sheet: &str) -> bool {
+        self.index.cards(sheet).is_some() && !self.sheets.contains_key(sheet)
+    }
+
+    fn load(&mut self, sheet: &Arc<str>, text: &str) -> Result<(), String> {
+        self.load_cards(sheet, text)
+    }
+
     fn apply(&mut self, write: &Write) -> Result<Applied, Outcome> {
         if is_delete(write) {
-            return Ok(self.delete(&write.id));
+            return self.delete(&write.id);
         }
         let Change::Upsert(record) = &write.change else {
             return Err(Outcome::NotAccepted);
@@ -383,131 +507,27 @@ impl Book for People {
         }
     }
 
+    fn let_go(&mut self, now: Timestamp) -> Vec<Edit> {
+        self.let_go_of_some(now)
+    }
+
+    fn unfinished(&mut self) -> Vec<Arc<str>> {
+        self.unsorted()
+    }
+
+    fn finish(&mut self, sheet: &str) {
+        self.set_words(sheet);
+    }
+
     fn edits(&mut self, now: Timestamp) -> Vec<Edit> {
         let mut edits: Vec<Edit> = self.sorted_edit().into_iter().collect();
-        self.stamp(now);
-        let mut sheets = std::mem::take(&mut self.thinner);
-        let dirty = std::mem::take(&mut self.dirty);
-        sheets.extend(dirty.iter().filter_map(|id| Some(self.homes.get(id)?.sheet.clone())));
-        for name in sheets {
-            let Some(mut sheet) = self.sheets.remove(&name) else {
-                continue;
-            };
-            let here = |card: &Card| self.homes.get(&card.native).is_some_and(|home| home.sheet == name);
-            sheet.cards.retain(here);
-            for card in sheet.cards.iter_mut().filter(|card| dirty.contains(&card.native)) {
-                if let Some(text) = self.write_card(&card.native) {
-                    card.text = text;
-                }
-            }
-            let mut text = String::new();
-            for card in &sheet.cards {
-                if !text.is_empty() && !text.ends_with('\n') {
-                    text.push_str("\r\n");
-                }
-                text.push_str(&card.before);
-                text.push_str(&card.text);
-            }
-            text.push_str(&sheet.tail);
-            let empty = sheet.cards.is_empty() && text.trim().is_empty() && self.one.is_none();
-            self.sheets.insert(name.clone(), sheet);
-            edits.push(Edit {
-                sheet: name,
-                text: (!empty).then_some(text),
-                after: BTreeSet::new(),
-            });
-        }
-        edits
-    }
-}
-
-impl People {
-    /// Members of group cards by the names under which they are known here.
-    fn name_members(&mut self) {
-        let mut named: HashMap<RecordId, RecordId> = HashMap::new();
-        let mut homes: Vec<(&RecordId, &Home)> = self.homes.iter().collect();
-        homes.sort_by_key(|(native, _)| *native);
-        for (native, home) in homes {
-            if native != &home.uid && !self.homes.contains_key(&home.uid) {
-                named.entry(home.uid.clone()).or_insert_with(|| native.clone());
-            }
-        }
-        if named.is_empty() {
-            return;
-        }
-        let groups: Vec<(RecordId, Record)> = self
-            .graph
-            .of_entity(entity::GROUP)
-            .map(|(id, record)| (id.clone(), record.clone()))
-            .collect();
-        for (id, record) in groups {
-            let Ok(members) = record.related("members") else {
-                continue;
-            };
-            let names = members
+        let mut sheets = self.thinner.clone();
+        sheets.extend(
+            self.dirty
                 .iter()
-                .map(|member| named.get(member).unwrap_or(member).as_str().into());
-            let names = names.collect::<Vec<cabled_wire::plist::Value>>();
-            if !names.is_empty() {
-                drop(self.graph.insert(id, record.with("members", names)));
-            }
-        }
-    }
-}
-
-/// A piece of text that is no card, and the card after it.
-type Piece<'a> = (&'a str, &'a str);
-
-/// The cards of a text as they stand in it, and what follows the last one.
-fn split(text: &str, max: usize) -> Result<(Vec<Piece<'_>>, &str), String> {
-    let (mut cards, mut depth, mut at) = (Vec::new(), 0_usize, 0_usize);
-    let (mut from, mut begin) = (0_usize, 0_usize);
-    for line in text.split_inclusive('\n') {
-        let end = at.saturating_add(line.len());
-        let bare = if at == 0 {
-            line.trim_start_matches('\u{feff}')
-        } else {
-            line
-        };
-        let mark = bare.get(..6).unwrap_or_default();
-        if mark.eq_ignore_ascii_case("BEGIN:") {
-            if depth == 0 {
-                begin = end.saturating_sub(bare.len());
-            }
-            depth = depth.saturating_add(1);
-        } else if mark.get(..4).is_some_and(|mark| mark.eq_ignore_ascii_case("END:")) {
-            depth = depth.checked_sub(1).ok_or("a card ends in it that did not begin")?;
-            if depth == 0 {
-                if cards.len() >= max {
-                    return Err(format!("it has more than {max} cards"));
-                }
-                let before = text.get(from..begin).unwrap_or_default();
-                cards.push((before, text.get(begin..end).unwrap_or_default()));
-                from = end;
-            }
-        }
-        at = end;
-    }
-    if depth > 0 {
-        return Err("a card in it does not end; it is cut off".to_owned());
-    }
-    Ok((cards, text.get(from..).unwrap_or_default()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_is_cut_into_its_cards_and_nothing_is_lost() {
-        let text = "\u{feff}BEGIN:VCARD\nFN:a\nEND:VCARD\n\nnoise\nbegin:vcard\r\nFN:b\r\nend:vcard\r\ntail";
-        let (cards, tail) = split(text, 10).unwrap();
-        let whole: String = cards.iter().map(|(before, card)| format!("{before}{card}")).collect();
-        assert_eq!(whole + tail, text);
-        assert_eq!(cards.len(), 2);
-        assert_eq!(cards[1].1, "begin:vcard\r\nFN:b\r\nend:vcard\r\n");
-        assert!(split(text, 1).is_err());
-        assert!(split("BEGIN:VCARD\nFN:a\n", 1).is_err());
-        assert!(split("END:VCARD\n", 1).is_err());
+                .filter_map(|id| Some(self.index.home(id)?.to_string())),
+        );
+        edits.extend(sheets.iter().filter_map(|name| self.settle(name, now)));
+        edits
     }
 }

@@ -86,7 +86,7 @@ impl One {
             desk.take(&beside)?;
         }
         desk.book.ready();
-        let token = desk.book.token();
+        let token = desk.book.token(None);
         self.session = Some(desk);
         Ok(Opened {
             token: Some(token),
@@ -99,7 +99,7 @@ impl One {
     }
 
     pub(crate) fn read(&mut self) -> Result<Told, ReplicaError> {
-        Ok(self.at_work("read")?.read())
+        self.at_work("read")?.read()
     }
 
     pub(crate) fn write(&mut self, batch: Batch) -> Result<Vec<(EngineId, Outcome)>, ReplicaError> {

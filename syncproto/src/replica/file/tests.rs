@@ -200,3 +200,150 @@ fn a_file_that_the_disk_does_not_take_is_named_among_many() {
     let failed = super::disk::flush(&files);
     assert_eq!(failed.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [41]);
 }
+
+/// People and their numbers, changed in any order.
+struct Writing {
+    dice: u64,
+    engine: u128,
+    /// Who is there, with what may still be changed of theirs.
+    there: BTreeMap<String, Vec<String>>,
+    members: Vec<String>,
+}
+
+impl Writing {
+    fn below(&mut self, end: usize) -> usize {
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        usize::try_from(self.dice.checked_rem(end as u64).unwrap()).unwrap()
+    }
+
+    fn write(&mut self, id: &str, new: bool, change: Change) -> Write {
+        self.engine = self.engine.saturating_add(1);
+        Write {
+            engine: EngineId::from_bytes(self.engine.to_be_bytes()),
+            id: RecordId::new(id).unwrap(),
+            new,
+            entity: match &change {
+                Change::Upsert(record) => record.entity.clone().unwrap(),
+                Change::Delete => entity::CONTACT.to_owned(),
+            },
+            groups: Vec::new(),
+            change,
+        }
+    }
+
+    fn next(&mut self) -> Write {
+        let names: Vec<String> = self.there.keys().cloned().collect();
+        let who = names[self.below(names.len())].clone();
+        let said = format!("value {}", self.engine);
+        let number = |value: &str| {
+            let part = Record::new(entity::PHONE_NUMBER)
+                .with("type", "home")
+                .with("value", value);
+            Change::Upsert(part.with("contact", vec![who.as_str().into()]))
+        };
+        match self.below(10) {
+            0 | 1 => {
+                let id = format!("new-{}", self.engine);
+                self.there.insert(id.clone(), Vec::new());
+                self.write(
+                    &id,
+                    true,
+                    Change::Upsert(Record::new(entity::CONTACT).with("first name", said)),
+                )
+            }
+            2 => self.write(
+                &who,
+                false,
+                Change::Upsert(Record::new(entity::CONTACT).with("first name", said)),
+            ),
+            3 | 4 => self.write(&format!("part-{}", self.engine), true, number(&said)),
+            5 | 6 if !self.there[&who].is_empty() => {
+                let part = self.there[&who][0].clone();
+                self.there.get_mut(&who).unwrap().rotate_left(1);
+                self.write(&part, false, number(&said))
+            }
+            7 if !self.there[&who].is_empty() => {
+                let part = self.there.get_mut(&who).unwrap().remove(0);
+                self.write(&part, false, Change::Delete)
+            }
+            8 if names.len() > 4 && !self.members.contains(&who) => {
+                self.there.remove(&who);
+                self.write(&who, false, Change::Delete)
+            }
+            _ => {
+                self.members.push(who);
+                let members: Vec<_> = self.members.iter().map(|id| id.as_str().into()).collect();
+                let new = self.members.len() == 1;
+                let group = Record::new(entity::GROUP)
+                    .with("name", "Friends")
+                    .with("members", members);
+                self.write("group", new, Change::Upsert(group))
+            }
+        }
+    }
+}
+
+fn written(seed: u64, kept: usize) -> BTreeMap<String, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writing = Writing {
+        dice: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        engine: 0,
+        there: BTreeMap::new(),
+        members: Vec::new(),
+    };
+    for who in ["a", "b", "c", "d", "e", "f"] {
+        let numbers = "TEL;TYPE=home:555 01\r\nTEL;TYPE=work:555 02\r\nTEL;TYPE=cell:555 03\r\nEND:";
+        let text = card(who).replace("END:", numbers);
+        // Two of them share a file.
+        let name = if who == "f" {
+            "e.vcf".to_owned()
+        } else {
+            format!("{who}.vcf")
+        };
+        let before = fs::read_to_string(folder.path().join(&name)).unwrap_or_default();
+        fs::write(folder.path().join(name), before + &text).unwrap();
+        let parts = (1..4).map(|number| format!("{who}/Phone Number/{number:05}")).collect();
+        writing.there.insert(who.to_owned(), parts);
+    }
+    let mut people = People::new(None, Groups::Categories, None, Limits::default());
+    people.kept = kept;
+    let mut desk = Desk::new(
+        folder.path().to_path_buf(),
+        SessionId([1; 16]),
+        Box::new(people),
+        1 << 20,
+    )
+    .unread(items(folder.path()).into_keys().collect());
+    while !matches!(desk.read().unwrap(), crate::replica::Told::End(_)) {}
+    for number in (0..12).rev() {
+        let count = writing.below(4).saturating_add(1);
+        let batch = Batch {
+            writes: (0..count).map(|_| writing.next()).collect(),
+            entities: BTreeSet::new(),
+            completes: true,
+            more: number > 0,
+        };
+        let outcomes = desk.write(batch).unwrap();
+        let done = |outcome: &Outcome| matches!(outcome, Outcome::Done { .. });
+        assert!(
+            outcomes.iter().all(|(_, outcome)| done(outcome)),
+            "seed {seed}: {outcomes:?}"
+        );
+        assert_eq!(items(folder.path()).len(), 5, "nothing is visible yet");
+    }
+    assert_eq!(desk.commit().unwrap().outcomes, []);
+    assert_eq!(temporaries(folder.path()), 0);
+    items(folder.path())
+}
+
+#[test]
+fn cards_that_make_room_for_others_are_written_as_if_they_had_stayed() {
+    for seed in 1..25 {
+        let all = written(seed, usize::MAX);
+        for kept in [0, 1, 3] {
+            assert_eq!(written(seed, kept), all, "seed {seed}, {kept} kept");
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use cabled_wire::ids::DeviceId;
 use cabled_wire::plist::{Dictionary, Value, to_binary};
 
+use crate::source::followed::Core;
 use crate::source::{SourceEvent, Trouble};
 use crate::{AttachedDevice, ConnectionKind, NetworkAddress};
 
@@ -27,6 +28,12 @@ pub(super) struct State {
     down: Option<Trouble>,
     overflow: Option<Trouble>,
     events: VecDeque<SourceEvent>,
+}
+
+impl Core for State {
+    fn poll_event(&mut self) -> Option<SourceEvent> {
+        self.events.pop_front()
+    }
 }
 
 impl State {
@@ -139,10 +146,6 @@ impl State {
             self.events.push_back(SourceEvent::Trouble(trouble.clone()));
             self.down = Some(trouble);
         }
-    }
-
-    pub(super) fn poll_event(&mut self) -> Option<SourceEvent> {
-        self.events.pop_front()
     }
 
     fn own(&self, theirs: DeviceId) -> Option<DeviceId> {
