@@ -1,5 +1,6 @@
 //! The steps of a session, each safe to be cut off at. Spec: mobilesync, section 15.6.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::task::spawn_blocking;
@@ -26,7 +27,7 @@ struct Session {
     device: Opened,
     computer: Opened,
     /// What was to be known after the session before, when somebody else has committed since.
-    lost: Option<Box<PairState>>,
+    lost: Option<Arc<PairState>>,
 }
 
 /// What is known before a session.
@@ -154,7 +155,7 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
         state: PairState,
         doubt: Option<Box<PairState>>,
         wanted: Extent,
-    ) -> Result<(PairState, Opened, Option<Box<PairState>>), SyncError> {
+    ) -> Result<(PairState, Opened, Option<Arc<PairState>>), SyncError> {
         let doubtful = doubt.as_ref().and_then(|doubt| doubt.tokens.device.as_deref());
         let request = OpenRequest::new(id)
             .token(state.tokens.device.as_deref())
@@ -174,7 +175,7 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
             (_, Some(_)) if state.replacing => self.adopt(state).await?,
             (standing, Some(doubt)) => {
                 self.store.run(StateStore::close).await?;
-                lost = (standing == Standing::Foreign).then_some(doubt);
+                lost = (standing == Standing::Foreign).then(|| Arc::from(doubt));
                 state
             }
         };

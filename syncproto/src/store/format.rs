@@ -60,8 +60,8 @@
 //! that means something to one side only, or 2 and up for the first row of the piece, the second….
 //!
 //! An entry is its kind, in the order of [`Entry`], and its fields; in place of [`Entry::ToCommit`] a journal may have the
-//! changes of the state that it follows. A told batch is the side, the extent, and the list of
-//! records with id, 0 for a deletion, 1 for a record without entity, 2 for one with, and its keys and values in order.
+//! changes of the state that it follows. A told batch is the side, the extent, and the list of records with id, 0 for a
+//! deletion, 1 for a record without entity, 2 for one with, and its keys and values in order.
 //!
 //! # Limits
 //! A piece has at most 512 MiB and sixteen million values; a value is nested at most 32 deep. Nothing is allocated by a

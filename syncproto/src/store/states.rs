@@ -13,8 +13,9 @@ pub(super) const CHANGES: &str = "changes";
 /// A state that is being written, before it takes its name.
 pub(super) const NEW: &str = "state.new";
 
-/// So many changes may follow a state: what has to be read stays bounded, whatever they do.
-const MOST: u32 = 256;
+/// So many changes may follow a state: each may make another one of a token of some megabytes, and all are read again with
+/// the state.
+const MOST: u32 = 32;
 
 /// The state that is there.
 #[derive(Debug, Default)]
