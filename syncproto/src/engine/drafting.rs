@@ -147,7 +147,7 @@ impl Drafting<'_> {
         };
         let mask = &self.inputs.capabilities.get(side).mask;
         let fields = Arc::clone(want.or(item.any())?);
-        let nothing = groups.as_ref().is_some_and(|groups| groups.is_empty());
+        let nothing = groups.as_deref().is_some_and(<[String]>::is_empty);
         if (verb == Verb::Update && nothing) || !mask.takes_entity(&fields) || self.held(at, side, verb) {
             return None;
         }
