@@ -27,10 +27,10 @@ const NEW_JOURNAL: &str = "journal.new";
 /// long as the store lives. `docs/FORMAT.md` says what is in them.
 ///
 /// A commit appends what it changes to `changes`, and counts once all of that is on the disk. When a quarter of the state, or
-/// what 32 commits changed, has gathered there, the state is written beside the old one, flushed, and takes its name; what changed the old one counts for
-/// nothing then. The journal says which state it follows, and one that follows an older state counts for nothing. So whatever
-/// is cut off, and wherever, the state before is found with its journal, or the new one. A snapshot has its name before the
-/// commit counts, and the oldest is removed after that.
+/// what 32 commits changed, has gathered there, the state is written beside the old one, flushed, and takes its name; what
+/// changed the old one counts for nothing then. The journal says which state it follows, and one that follows an older state
+/// counts for nothing. So whatever is cut off, and wherever, the state before is found with its journal, or the new one. A
+/// snapshot has its name before the commit counts, and the oldest is removed after that.
 ///
 /// # Cost
 /// The state that was loaded or committed last is kept, its rows shared with the caller's: some 30 bytes for each. With
