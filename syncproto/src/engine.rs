@@ -65,6 +65,7 @@ mod drafting;
 mod execute;
 mod id;
 mod identity;
+mod layout;
 mod likeness;
 mod mask;
 mod matching;
@@ -84,6 +85,7 @@ mod verdict;
 /// What a store writes and reads.
 #[cfg(feature = "pair")]
 pub(crate) mod kept {
+    pub(crate) use super::layout::Layouts;
     pub(crate) use super::state::{Held, Kept, Kind, More, Pending, Pushed, Row, Tombstone, Why};
     pub(crate) use super::value::{Datum, Fields, Name, Ref, since_1970, time};
 }

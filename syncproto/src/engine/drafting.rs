@@ -140,14 +140,14 @@ impl Drafting<'_> {
             _ => return None,
         };
         let want = verdict.want.get(side).as_ref();
-        let groups = match (verb, want) {
+        let groups: Option<Box<[String]>> = match (verb, want) {
             (Verb::Create, Some(_)) => None,
             (Verb::Update, _) => Some(needs(item, want?, side, &self.inputs.capabilities).into()),
             (Verb::Delete, _) | (Verb::Create, None) => Some(Box::default()),
         };
         let mask = &self.inputs.capabilities.get(side).mask;
         let fields = Arc::clone(want.or(item.any())?);
-        let nothing = groups.as_ref().is_some_and(|groups: &Box<[String]>| groups.is_empty());
+        let nothing = groups.as_deref().is_some_and(<[String]>::is_empty);
         if (verb == Verb::Update && nothing) || !mask.takes_entity(&fields) || self.held(at, side, verb) {
             return None;
         }

@@ -547,7 +547,7 @@ fn after_moves(old: Option<&Fields>, at: &ById<usize>, ids: &[EngineId]) -> Opti
             };
             (Arc::clone(key), datum)
         });
-        Arc::new(Fields::of(&old.entity, list.collect()))
+        Arc::new(old.like(list.collect()))
     })
 }
 

@@ -157,7 +157,7 @@ impl Mask {
                 (None, None) => {}
             }
         }
-        Fields::of(&fields.entity, list)
+        fields.like(list)
     }
 
     /// Whether a value on this side and one on the other are the same to both: literally, or by what this side makes of

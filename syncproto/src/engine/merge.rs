@@ -43,7 +43,7 @@ impl Merged {
                 device: Some(Arc::clone(device)),
                 computer: Some(Arc::clone(computer)),
             },
-            moved: Moved::NONE,
+            moved: Moved::None,
             conflicts: Vec::new(),
             keep_both: false,
         }
@@ -66,7 +66,7 @@ impl Merged {
             .all(|(key, datum)| takes(key) && !datum.refs().iter().any(is_unknown));
         let copy = || {
             let list = crossing(now).filter(|(key, _)| takes(key)).collect();
-            Arc::new(Fields::of(&now.entity, list))
+            Arc::new(now.like(list))
         };
         let mut want = Sides::default();
         *want.get_mut(side) = Some(Arc::clone(now));
@@ -172,7 +172,7 @@ fn one_group(item: &Item, now: &Sides<&Arc<Fields>>, group: &str, terms: &Terms<
     let loser = winner.other();
     let too_large = |key: &str| terms.masks.get(loser).drops(now.get(winner), key);
     let source = crossing(now.get(winner)).filter(|(key, _)| !too_large(key)).collect();
-    let source = Fields::of(&model.entity, source);
+    let source = model.like(source);
     // What the loser had in its place stays, and both agree to differ; in a replacement nothing of the loser stays.
     let stays = |key: &str| terms.source.is_none() && too_large(key);
     if let Some(want) = merged.want.get_mut(loser) {

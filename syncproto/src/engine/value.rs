@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cabled_wire::plist::{Date, Dictionary, Integer, Uid, Value};
 
 use super::id::EngineId;
+use super::layout::{Layout, Layouts};
 use super::text::Text;
 use crate::record::Record;
 use crate::schema::{self, Entity, EntityKind, ValueKind};
@@ -18,17 +20,20 @@ pub(crate) type Name = Arc<str>;
 /// Levels of nesting that an attribute may have. Devices send one.
 const MAX_DEPTH: usize = 12;
 
-/// Names that were met.
+/// Names that were met, and the layouts of records.
 #[derive(Debug, Default)]
-pub(crate) struct Names(HashSet<Name>);
+pub(crate) struct Names {
+    names: HashSet<Name>,
+    layouts: Layouts,
+}
 
 impl Names {
     pub(crate) fn name(&mut self, text: &str) -> Name {
-        if let Some(known) = self.0.get(text) {
+        if let Some(known) = self.names.get(text) {
             return Arc::clone(known);
         }
         let new: Name = Arc::from(text);
-        self.0.insert(Arc::clone(&new));
+        self.names.insert(Arc::clone(&new));
         new
     }
 }
@@ -173,18 +178,27 @@ pub(crate) fn time(seconds: i64, nanos: u32) -> SystemTime {
     whole.checked_add(Duration::from_nanos(nanos.into())).unwrap_or(whole)
 }
 
-/// One record: its entity and its attributes, sorted by key.
+/// One record: its entity and its attributes, sorted by key. 24 bytes, and 24 for each attribute: what the record is and
+/// which keys it has lies in its layout.
 #[derive(Clone)]
 pub(crate) struct Fields {
-    pub(crate) entity: Name,
-    /// What the tables know of the entity.
-    pub(crate) shape: Option<&'static Entity>,
-    list: Box<[(Name, Datum)]>,
+    layout: Arc<Layout>,
+    /// As many as there are keys.
+    values: Box<[Datum]>,
+}
+
+/// The entity and the shape are the layout's.
+impl Deref for Fields {
+    type Target = Layout;
+
+    fn deref(&self) -> &Layout {
+        &self.layout
+    }
 }
 
 impl PartialEq for Fields {
     fn eq(&self, other: &Self) -> bool {
-        self.entity == other.entity && self.list == other.list
+        self.layout == other.layout && self.values == other.values
     }
 }
 
@@ -192,7 +206,7 @@ impl Eq for Fields {}
 
 impl fmt::Debug for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys: Vec<&str> = self.list.iter().map(|(key, _)| &**key).collect();
+        let keys: Vec<&str> = self.iter().map(|(key, _)| &**key).collect();
         f.debug_struct("Fields")
             .field("entity", &self.entity)
             .field("keys", &keys)
@@ -200,31 +214,43 @@ impl fmt::Debug for Fields {
     }
 }
 
+fn in_order(mut list: Vec<(Name, Datum)>) -> Vec<(Name, Datum)> {
+    list.sort_by(|a, b| a.0.cmp(&b.0));
+    list.dedup_by(|a, b| a.0 == b.0);
+    list
+}
+
 impl Fields {
     /// A record without attributes.
     pub(crate) fn empty(entity: &Name) -> Self {
-        Self::of(entity, Vec::new())
+        Self {
+            layout: Arc::new(Layout::new(entity, schema::entity(entity), &[], 0)),
+            values: Box::default(),
+        }
     }
 
-    pub(crate) fn of(entity: &Name, mut list: Vec<(Name, Datum)>) -> Self {
-        list.sort_by(|a, b| a.0.cmp(&b.0));
-        list.dedup_by(|a, b| a.0 == b.0);
-        Self {
-            shape: schema::entity(entity),
-            entity: Arc::clone(entity),
-            list: list.into(),
-        }
+    fn laid_out(layout: Arc<Layout>, list: Vec<(Name, Datum)>) -> Self {
+        let values = list.into_iter().map(|(_, datum)| datum).collect();
+        Self { layout, values }
+    }
+
+    /// The same record with these attributes.
+    pub(crate) fn like(&self, list: Vec<(Name, Datum)>) -> Self {
+        let list = in_order(list);
+        let layout = self.layout.with(&list);
+        Self::laid_out(layout, list)
     }
 
     /// A record that was written down, of an entity that was looked up; `None` when its keys are not in order.
     #[cfg(feature = "pair")]
-    pub(crate) fn sorted(entity: Name, shape: Option<&'static Entity>, list: Vec<(Name, Datum)>) -> Option<Self> {
+    pub(crate) fn sorted(
+        entity: &Name,
+        shape: Option<&'static Entity>,
+        list: Vec<(Name, Datum)>,
+        layouts: &mut Layouts,
+    ) -> Option<Self> {
         let sorted = list.is_sorted_by(|a, b| a.0 < b.0);
-        sorted.then(|| Self {
-            entity,
-            shape,
-            list: list.into(),
-        })
+        sorted.then(|| Self::laid_out(layouts.layout(entity, shape, &list), list))
     }
 
     /// Takes a record in. Relations still carry the side's own identifiers. `None` for a record without an entity or with
@@ -250,13 +276,15 @@ impl Fields {
             };
             list.push((names.name(key), datum));
         }
-        Some(Self::of(&entity, list))
+        let list = in_order(list);
+        let layout = names.layouts.layout(&entity, shape, &list);
+        Some(Self::laid_out(layout, list))
     }
 
     /// The record with a side's identifiers; relations that have none are left out.
     pub(crate) fn write(&self, mut native: impl FnMut(&Ref) -> Option<String>) -> Record {
         let mut record = Record::new(&self.entity);
-        for (key, datum) in &self.list {
+        for (key, datum) in self.iter() {
             record.attributes.insert(key.to_string(), datum.write(&mut native));
         }
         record
@@ -264,7 +292,7 @@ impl Fields {
 
     /// Replaces a side's identifiers in relations by the engine's where they are known.
     pub(crate) fn resolve(&mut self, mut id: impl FnMut(&str) -> Option<EngineId>) {
-        for (_, datum) in &mut self.list {
+        for datum in &mut self.values {
             if let Datum::Refs(refs) = datum {
                 for one in refs {
                     if let Ref::Unknown(native) = one
@@ -282,12 +310,11 @@ impl Fields {
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&Datum> {
-        let at = self.list.binary_search_by(|(name, _)| (**name).cmp(key)).ok()?;
-        self.list.get(at).map(|(_, datum)| datum)
+        self.values.get(self.layout.place(key)?)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Name, &Datum)> {
-        self.list.iter().map(|(key, datum)| (key, datum))
+        self.layout.keys().iter().zip(&self.values)
     }
 
     pub(crate) fn group_of<'a>(&self, key: &'a str) -> &'a str {
@@ -314,7 +341,7 @@ impl Fields {
             };
             Some((Arc::clone(key), datum))
         });
-        Self::of(&self.entity, list.collect())
+        self.like(list.collect())
     }
 
     /// With one value replaced or removed.
@@ -322,7 +349,7 @@ impl Fields {
         let rest = self.iter().filter(|(name, _)| *name != key);
         let mut list: Vec<_> = rest.map(|(name, datum)| (Arc::clone(name), datum.clone())).collect();
         list.extend(datum.map(|datum| (Arc::clone(key), datum)));
-        Self::of(&self.entity, list)
+        self.like(list)
     }
 
     /// With those keys of a group that `takes` wants as they are in `from`, absent ones included.
@@ -333,7 +360,7 @@ impl Fields {
         let theirs = from.into_iter().flat_map(Self::iter);
         let theirs = theirs.filter(|(key, _)| self.group_of(key) == group && takes(key));
         let list = mine.chain(theirs).map(|(key, datum)| (Arc::clone(key), datum.clone()));
-        Self::of(&self.entity, list.collect())
+        self.like(list.collect())
     }
 
     /// What a person knows the record by.
@@ -373,7 +400,6 @@ mod tests {
     #[test]
     fn what_there_are_hundreds_of_thousands_of_stays_small() {
         assert_eq!(size_of::<Datum>(), 24);
-        assert_eq!(size_of::<(Name, Datum)>(), 40);
-        assert_eq!(size_of::<Fields>(), 40);
+        assert_eq!(size_of::<Fields>(), 24);
     }
 }

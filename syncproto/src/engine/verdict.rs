@@ -24,24 +24,27 @@ pub(crate) enum Fate {
 /// Groups whose agreed values move when what is planned for them was done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Moved {
+    /// None of them.
+    None,
     /// These.
-    Some(BTreeSet<String>),
+    Some(Box<BTreeSet<String>>),
     /// Whatever there is: both sides have the same, or one gets a copy.
     All,
 }
 
 impl Moved {
-    pub(crate) const NONE: Self = Self::Some(BTreeSet::new());
-
     pub(crate) fn insert(&mut self, group: &str) {
-        if let Self::Some(groups) = self {
-            groups.insert(group.to_owned());
+        match self {
+            Self::None => *self = Self::Some(Box::new(BTreeSet::from([group.to_owned()]))),
+            Self::Some(groups) => drop(groups.insert(group.to_owned())),
+            Self::All => {}
         }
     }
 
     /// The groups, where all of them are those of some records.
     pub(crate) fn of<'a>(&'a self, records: [Option<&'a Fields>; 2]) -> Vec<&'a str> {
         match self {
+            Self::None => Vec::new(),
             Self::Some(groups) => groups.iter().map(String::as_str).collect(),
             Self::All => groups(records),
         }
@@ -77,7 +80,7 @@ impl Verdicts {
             Box::new(Verdict {
                 fate: Fate::Stay,
                 want: Sides::of(|side| item.now(side).cloned()),
-                moved: Moved::NONE,
+                moved: Moved::None,
             })
         };
         Some(self.0.get_mut(at)?.get_or_insert_with(new))

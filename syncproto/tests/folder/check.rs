@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use cabled_syncproto::engine::SessionId;
 use cabled_syncproto::entity;
 use cabled_syncproto::record::{Change, Record, RecordId};
-use cabled_syncproto::replica::vdir::Groups;
 use cabled_syncproto::replica::{BlockingReplica, OpenRequest, Told, Vdir};
 
 use crate::world::World;
@@ -53,7 +52,7 @@ impl Seen {
 
 /// Everything in a folder, as somebody who never saw it reads it.
 pub(crate) fn read(folder: &std::path::Path) -> BTreeMap<RecordId, Record> {
-    let mut vdir = Vdir::contacts(folder).groups(Groups::Categories);
+    let mut vdir = Vdir::contacts(folder);
     vdir.open(OpenRequest::new(SessionId([9; 16]))).unwrap();
     let mut records = BTreeMap::new();
     loop {

@@ -413,12 +413,8 @@ impl Book for People {
     fn ready(&mut self) {
         let cards = self.index.files().flat_map(|(_, cards)| cards).any(|card| card.group);
         if self.groups == Groups::AsFound {
-            let hidden = self.graph.of_entity(entity::GROUP).next().is_some();
-            self.groups = if cards || hidden {
-                Groups::Cards
-            } else {
-                Groups::Categories
-            };
+            // The hidden file stands beside words, and is no card.
+            self.groups = if cards { Groups::Cards } else { Groups::Categories };
         }
         self.name_members();
         // A card counts before a line of the hidden file.

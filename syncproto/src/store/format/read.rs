@@ -11,7 +11,7 @@ use super::patch::Edit;
 use super::{FormatError, MAX_DEPTH, Place, SHARED, Tag, one_more};
 use crate::DataClass;
 use crate::engine::kept::{
-    Datum, Fields, Held, Kept, Kind, More, Name, Pending, Pushed, Ref, Row, Tombstone, Why, time,
+    Datum, Fields, Held, Kept, Kind, Layouts, More, Name, Pending, Pushed, Ref, Row, Tombstone, Why, time,
 };
 use crate::engine::{Bisect, EngineId, Extent, PairState, PlanHash, SessionId, Side, Sides};
 use crate::record::{Change, Changes, Record, RecordId};
@@ -31,6 +31,7 @@ pub(super) struct In<'a> {
     ids: Vec<EngineId>,
     records: Vec<Arc<Fields>>,
     data: Vec<Arc<[u8]>>,
+    layouts: Layouts,
 }
 
 impl<'a> In<'a> {
@@ -42,6 +43,7 @@ impl<'a> In<'a> {
             ids: Vec::new(),
             records: Vec::new(),
             data: Vec::new(),
+            layouts: Layouts::default(),
         }
     }
 
@@ -341,7 +343,7 @@ impl<'a> In<'a> {
         self.count()?;
         let (entity, shape) = self.name()?;
         let list = self.list(|input| Ok((input.name()?.0, input.datum(MAX_DEPTH)?)))?;
-        let record = Fields::sorted(entity, shape, list)
+        let record = Fields::sorted(&entity, shape, list, &mut self.layouts)
             .ok_or_else(|| FormatError::damaged("the keys of a record are not in order"))?;
         let record = Arc::new(record);
         self.records.push(Arc::clone(&record));
