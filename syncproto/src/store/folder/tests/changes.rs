@@ -3,7 +3,6 @@
 use std::fs;
 
 use super::{Call, load, state};
-use crate::engine::PairState;
 use crate::store::states::{CHANGES, STATE};
 use crate::store::{FileStore, Snapshot, StateStore, StoreError};
 
