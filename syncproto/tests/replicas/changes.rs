@@ -471,3 +471,19 @@ fn changes_put_on_what_was_known_give_what_a_reading_of_everything_gives() {
     }
     assert!(partial > 60, "only {partial} of 320 sessions told changes alone");
 }
+
+#[test]
+#[cfg(unix)]
+fn a_card_that_nobody_may_write_to_is_replaced_and_stays_so() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    let path = folder.path().join("di.vcf");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+    let mut both = Both::new(DataClass::Contacts);
+    both.sync(&mut contacts(folder.path())).is_clean();
+    let (di, _) = both.phone.find("first name", "di");
+    both.phone.edit(di.as_str(), "nickname", "Diana");
+    both.sync(&mut contacts(folder.path())).is_clean();
+    assert!(files(folder.path())["di.vcf"].contains("Diana"));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o444);
+}

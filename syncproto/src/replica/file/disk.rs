@@ -142,6 +142,14 @@ impl Disk {
     }
 }
 
+/// Opens a file for [`flush`]. It may be one that nobody may write to: it has the permissions of the file it replaces.
+pub(crate) fn to_flush(path: &Path) -> io::Result<File> {
+    if cfg!(unix) {
+        return File::open(path);
+    }
+    OpenOptions::new().write(true).open(path)
+}
+
 /// Waits until the disk has all of these files. Several wait at once: a disk that takes milliseconds to confirm one file
 /// confirms many in the same time, and folders have tens of thousands. Gives what failed, by the file's place in the list.
 pub(crate) fn flush(files: &[File]) -> Vec<(usize, io::Error)> {
