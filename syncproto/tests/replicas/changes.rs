@@ -247,6 +247,21 @@ fn members_that_a_device_sorts_change_cards_that_were_not_read() {
 }
 
 #[test]
+fn a_group_is_told_anew_after_a_member_was_deleted_by_the_device() {
+    let folder = folder();
+    let mut both = Both::new(DataClass::Contacts);
+    both.sync(&mut contacts(folder.path())).is_clean();
+    both.sync(&mut contacts(folder.path())).is_idle();
+    let (bo, _) = both.phone.find("first name", "bo");
+    both.phone.delete(&bo);
+    both.sync(&mut contacts(folder.path())).is_clean();
+    let heard = later(folder.path(), both.token.as_deref().unwrap());
+    assert_eq!(heard.extent, Extent::Changes);
+    assert_eq!(members(&heard, "Friends"), ["cy"]);
+    assert!(!heard.said.contains_key(&id("bo")), "who deleted it knows");
+}
+
+#[test]
 fn a_card_that_was_not_read_and_changed_meanwhile_is_left_alone() {
     let folder = folder();
     let mut both = Both::new(DataClass::Contacts);

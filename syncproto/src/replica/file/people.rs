@@ -231,7 +231,9 @@ impl People {
         } else if !write.new {
             self.changed.insert(write.id.clone());
         }
-        self.index.set_words(&write.id, categories(record));
+        let words = categories(record);
+        self.sorted.wrote |= self.words(&write.id) != words;
+        self.index.set_words(&write.id, words);
         self.sorted.stale = true;
         let native = write.new.then(|| write.id.clone());
         Ok(self.touch(&write.id, weight(record)).named(native))
@@ -291,6 +293,7 @@ impl People {
         Ok(match record.entity.as_deref() {
             Some(entity::GROUP) if !self.index.has(id) => self.unsort(id),
             Some(entity::GROUP | entity::CONTACT) => {
+                self.sorted.wrote |= !self.words(id).is_empty();
                 let parts: Vec<RecordId> = self.graph.parts(id).map(|(id, _)| id.clone()).collect();
                 for part in parts.iter().chain([id]) {
                     self.graph.remove(part);
@@ -314,6 +317,10 @@ impl People {
                 }
             }
         })
+    }
+
+    fn words(&self, id: &RecordId) -> &[String] {
+        self.index.get(id).map_or(&[], |known| self.index.words(known))
     }
 
     fn write_card(&self, native: &RecordId) -> Option<String> {

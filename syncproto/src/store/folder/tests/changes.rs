@@ -3,7 +3,6 @@
 use std::fs;
 
 use super::{Call, load, state};
-use crate::engine::PairState;
 use crate::store::states::{CHANGES, STATE};
 use crate::store::{FileStore, Snapshot, StateStore, StoreError};
 
@@ -121,24 +120,21 @@ fn many_small_changes_become_a_state_after_a_while() {
     let scratch = tempfile::tempdir().unwrap();
     let mut store = FileStore::open(scratch.path().join("pair")).unwrap();
     store.disk.power.cut_at(u32::MAX, scratch.path());
-    let large = |sessions| PairState {
-        sessions,
-        build: Some("b".repeat(400 << 10)),
-        ..state(0)
+    // The token is an index of a large folder, of which every session changes a line.
+    let line = |number, changed| format!("card {number} of {}\n", if number == changed { 1 } else { 0 });
+    let large = |sessions| {
+        let mut state = state(sessions);
+        state.tokens.computer = Some((0..10_000).map(|number| line(number, sessions)).collect());
+        state
     };
-    let mut before = 0;
-    let mut states = 0;
-    for sessions in 0..100 {
-        let state = PairState {
-            build: None,
-            ..large(sessions)
-        };
-        let state = if sessions == 0 { large(0) } else { state };
-        store.commit(&state, Snapshot::Drop).unwrap();
-        let len = fs::metadata(store.folder().join(CHANGES)).map_or(0, |file| file.len());
-        states += usize::from(len < before);
-        before = len;
+    let mut lengths = Vec::new();
+    for sessions in 0..70 {
+        store.commit(&large(sessions), Snapshot::Drop).unwrap();
+        lengths.push(fs::metadata(store.folder().join(CHANGES)).map_or(0, |file| file.len()));
     }
-    assert!(states > 1);
-    assert_eq!(store.load().unwrap().state.unwrap().sessions, 99);
+    let whole: Vec<usize> = (0..lengths.len()).filter(|at| lengths[*at] == 0).collect();
+    assert_eq!(whole, [0, 33, 66], "{lengths:?}");
+    assert!(lengths[32] < 20_000, "{lengths:?}");
+    drop(store);
+    assert_eq!(load(&scratch.path().join("pair")).unwrap().state, Some(large(69)));
 }
