@@ -52,7 +52,7 @@
 //! # Limits
 //! No clock and no random source: times, session names and identifiers come in. The engine knows [`Record`], [`DataClass`]
 //! and [`schema`], no text format and no device. Everything is in memory: between sessions some 250 bytes per record and 24
-//! for each of its values, beside texts of more than 22 bytes; in a first sync some 800 per record at the most.
+//! for each of its values, beside texts of more than 22 bytes; in a first sync some 1,000 per record at the most.
 //!
 //! [`Record`]: crate::record::Record
 //! [`DataClass`]: crate::DataClass
