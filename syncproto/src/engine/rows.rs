@@ -335,7 +335,8 @@ fn agree(row: &mut Row, finals: &Sides<Option<Arc<Fields>>>, missing: &Sides<Vec
                 .agreed
                 .get_mut(side)
                 .get_or_insert_with(|| Arc::new(Fields::empty(&model.entity)));
-            if **agreed == *model {
+            // A value that is left out where it is the default is no other: from now on there is one spelling to compare.
+            if canon::same(Some(agreed), Some(&model), &|_| true) {
                 *agreed = model;
             }
         }
@@ -436,6 +437,29 @@ mod tests {
         assert_same_rows(&state, &full);
         let nothing = session(full.clone(), reports(None, None), 3);
         assert_same_rows(&state, &nothing);
+    }
+
+    #[test]
+    fn a_record_that_a_side_spells_without_its_defaults_is_looked_at_once() {
+        let spelled = |also: bool| {
+            let ann = Record::new(entity::CONTACT).with("first name", "Ann");
+            let ann = match also {
+                true => ann.with("display as company", "person"),
+                false => ann.with("vcard:VERSION", "4.0"),
+            };
+            Changes::from_iter([(id("1"), Change::Upsert(ann))])
+        };
+        let new = PairState::new(DataClass::Contacts);
+        let state = session(new, reports(Some(spelled(true)), Some(Changes::default())), 1);
+        let card = Changes::from_iter(spelled(false).into_iter().map(|(_, change)| {
+            let native = state.rows.values().find_map(|row| row.native.computer.clone());
+            (id(&native.unwrap()), change)
+        }));
+        let state = session(state, reports(None, Some(card)), 2);
+        let row = state.rows.values().next().unwrap();
+        assert_eq!(row.seen, row.agreed);
+        let after = session(state.clone(), reports(None, None), 3);
+        assert_same_rows(&state, &after);
     }
 
     #[test]
