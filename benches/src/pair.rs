@@ -276,8 +276,9 @@ fn median(figures: &[Vec<f64>], column: usize) -> f64 {
 fn all(place: Place, rounds: usize) {
     let mut figures = SESSIONS.map(|_| Vec::new());
     let mut records = 0;
-    for _ in 0..rounds {
-        let root = tempfile::tempdir().unwrap();
+    // Kept until all is measured: some file systems are slow to make files where many were removed a moment before.
+    let roots: Vec<_> = (0..rounds).map(|_| tempfile::tempdir().unwrap()).collect();
+    for root in &roots {
         let root = root.path();
         std::fs::create_dir(root.join("people")).unwrap();
         let (mut phone, many) = Served::start(&root.join("socket"));
@@ -291,6 +292,8 @@ fn all(place: Place, rounds: usize) {
                     Place::Folder => edit_folder(&root.join("people"), number, EDITS),
                 }
             }
+            // Files that were written within the moment before a sync are read again by it; people sync later.
+            std::thread::sleep(Duration::from_secs(5));
             let measured = measured(place, root);
             if edits {
                 assert_eq!((measured[3] as usize, measured[4] as usize), (EDITS, EDITS));

@@ -271,7 +271,12 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
                 Heard::Batch(batch) => {
                     records = records.saturating_add(batch.len());
                     // Kept as the engine keeps it, which takes a fraction of the room.
-                    reports.add(side, batch);
+                    let mut so_far = taken(reports);
+                    *reports = elsewhere(move || {
+                        so_far.add(side, batch);
+                        so_far
+                    })
+                    .await?;
                     observer(Progress::Read { side, records });
                 }
                 Heard::End(end) => return Ok(end),
@@ -293,8 +298,13 @@ impl<D: Replica, C: Replica, S: StateStore> Pair<D, C, S> {
                 Heard::Batch(batch) => {
                     records = records.saturating_add(batch.len());
                     // Kept before it is acknowledged: the device forgets what it told.
-                    let keep = move |store: &mut S| store.keep_told(side, extent, &batch).map(|()| batch);
-                    reports.add(side, self.store.run(keep).await?);
+                    let mut so_far = taken(reports);
+                    let keep = move |store: &mut S| {
+                        store.keep_told(side, extent, &batch)?;
+                        so_far.add(side, batch);
+                        Ok(so_far)
+                    };
+                    *reports = self.store.run(keep).await?;
                     observer(Progress::Read { side, records });
                 }
                 Heard::End(end) => return Ok(end),
@@ -525,6 +535,11 @@ fn report(opened: &Opened) -> Told {
 /// In the place of the device's report until the device is open. Nothing follows from it.
 fn unopened() -> Told {
     Told::new(Extent::Changes, Standing::Foreign).complete(false)
+}
+
+/// The reports, to add to them on a thread where that holds nobody up.
+fn taken(reports: &mut Reports) -> Reports {
+    std::mem::replace(reports, Reports::new(unopened(), unopened()))
 }
 
 /// What the end of a side's telling says about all of it.

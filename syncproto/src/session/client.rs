@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use cabled_wire::io::BoxStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::spawn_blocking;
 use tokio::time::{timeout, timeout_at};
 
 use super::error::{Cancellation, Refusal, SessionError};
@@ -19,6 +20,9 @@ use crate::record::{Changes, RecordId};
 
 /// Bytes that one read may bring.
 const READ: usize = 128 << 10;
+
+/// Messages from this size on are not taken apart on the runtime's own threads.
+const LARGE: usize = 1 << 20;
 
 /// A step of a session did not do what it was to do.
 #[derive(Debug, thiserror::Error)]
@@ -330,7 +334,7 @@ impl Driver {
     /// Writes what is due and waits for the next event.
     async fn next(&mut self) -> Result<Event, SessionError> {
         loop {
-            if let Some(event) = self.machine.poll_event()? {
+            if let Some(event) = self.event().await? {
                 return Ok(event);
             }
             let phase = self.machine.phase();
@@ -359,6 +363,27 @@ impl Driver {
             }
             self.inbox.clear();
         }
+    }
+
+    /// What the bytes so far say. A message of megabytes, as with all numbers of an address book, is taken apart on a thread
+    /// where that holds nobody up. If the future is dropped then, the session is of no use any more.
+    async fn event(&mut self) -> Result<Option<Event>, SessionError> {
+        if self.machine.buffered() < LARGE {
+            return self.machine.poll_event();
+        }
+        let phase = self.machine.phase();
+        let placeholder = Machine::new(now(), self.options);
+        let mut machine = std::mem::replace(&mut self.machine, placeholder);
+        let taken_apart = spawn_blocking(move || {
+            let event = machine.poll_event();
+            (machine, event)
+        });
+        let (machine, event) = taken_apart.await.map_err(|ended| SessionError::Io {
+            phase,
+            source: io::Error::other(ended),
+        })?;
+        self.machine = machine;
+        event
     }
 
     async fn flush(&mut self, phase: Phase) -> Result<(), SessionError> {

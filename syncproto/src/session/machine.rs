@@ -151,6 +151,12 @@ impl Machine {
         !matches!(self.phase(), Phase::Idle | Phase::Closed)
     }
 
+    /// Bytes that were taken and not yet taken apart.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.decoder.buffered()
+    }
+
     /// Takes bytes from the device.
     pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {
         self.received = self.received.saturating_add(bytes.len() as u64);
